@@ -1,0 +1,165 @@
+"""The command lines: parse, call, print. Heavy imports are inside, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnunet_genesis import __version__
+from nnunet_genesis.config import (
+    DEFAULT_LEARNING_RATES,
+    OPTIMIZERS,
+    PRECISIONS,
+    PRETEXTS,
+    ModelsGenesisConfig,
+    PretrainingConfig,
+)
+from nnunet_genesis.errors import GenesisError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nnunet_genesis.plans import PlannedConfiguration
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+
+
+def pretrain(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of ``genesis-pretrain-nnunet``."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _pretrain_parser().parse_args(given)
+    _exit_with(lambda: _pretrain(options, given))
+
+
+def genesis(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of ``genesis``."""
+    options = _genesis_parser().parse_args(arguments)
+    _exit_with(lambda: _demo(options))
+
+
+def _exit_with(action: Callable[[], int]) -> None:
+    try:
+        code = action()
+    except GenesisError as error:
+        sys.stderr.write(f"error: {error}\n")
+        code = EXIT_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
+
+
+def _pretrain_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="genesis-pretrain-nnunet",
+        description="Pretrain the network of your nnU-Net plans on preprocessed images, without labels."
+        " Then: nnUNetv2_train DATASET CONFIGURATION FOLD -tr nnUNetTrainerGenesis",
+    )
+    add = parser.add_argument
+    add("dataset", metavar="DATASET", help="name or id of a preprocessed dataset, e.g. Dataset003_Liver or 3")
+    add("-c", dest="configuration", default="3d_fullres", help="nnU-Net configuration (default: %(default)s)")
+    add("-p", dest="plans", default="nnUNetPlans", help="nnU-Net plans identifier (default: %(default)s)")
+    add("-device", choices=("cuda", "cpu", "mps"), default="cuda", help="default: %(default)s")
+    add("-num_gpus", type=int, default=1, help="GPUs (with -device cpu: processes) on this host (default: 1)")
+    add("-np", dest="workers", type=int, default=None, help="loader processes per GPU (default: by nnUNet_n_proc_DA)")
+    add("--c", dest="continue_run", action="store_true", help="continue an interrupted pretraining")
+    add("--pretext", choices=tuple(PRETEXTS), help=_describe_pretexts())
+    add("--epochs", type=int, help="default: 1000")
+    add("--iterations-per-epoch", type=int, help="default: 250")
+    add("--batch-size", type=int, help="patches per step over all devices (default: the plans')")
+    add("--optimizer", choices=OPTIMIZERS, help="default: adamw")
+    add("--lr", dest="learning_rate", type=float, help="peak learning rate (default: 1e-3 for adamw, 1e-2 for sgd)")
+    add("--precision", choices=PRECISIONS, help="default: auto, mixed precision on CUDA and 32-true elsewhere")
+    add("--seed", type=int, help="default: 0")
+    add("--val-fraction", type=float, help="share of the cases held out for validation (default: 0.1)")
+    add("--exclude-fold", type=int, metavar="K", help="keep the validation cases of fold K out of pretraining")
+    add("--output", type=Path, help="output folder (default: inside nnUNet_results/DATASET)")
+    add("--overwrite", action="store_true", help="replace the results of an earlier pretraining")
+    add("--version", action="version", version=f"nnunet-genesis {__version__}")
+    return parser
+
+
+def _genesis_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="genesis", description="Tools of nnunet-genesis.")
+    parser.add_argument("--version", action="version", version=f"nnunet-genesis {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser(
+        "demo", help="make synthetic CT scans and run the whole pipeline on the CPU, in about a quarter of an hour"
+    )
+    demo.add_argument("--output", type=Path, default=Path("demo_report"), help="new folder (default: %(default)s)")
+    demo.add_argument("--seed", type=int, default=0, help="default: 0")
+    return parser
+
+
+def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
+    from nnunet_genesis import checkpoint
+    from nnunet_genesis.plans import load_planned_configuration
+
+    planned = load_planned_configuration(options.dataset, options.plans, options.configuration)
+    stored: dict[str, Any] | None = None
+    pretext = options.pretext or "models-genesis"
+    folder = checkpoint.folder_name(pretext, planned.plans_name, planned.configuration)
+    output = options.output or planned.results_folder / folder
+    latest = output / checkpoint.LATEST_NAME
+    if options.continue_run and latest.exists():
+        stored = checkpoint.read(latest)["genesis"]["config"]
+    config = _resolve_config(options, planned, stored)
+
+    from nnunet_genesis.pretraining.run import RunOptions, run_pretraining
+
+    continuing = [word for word in given if word not in ("--overwrite", "--c")]
+    finished = run_pretraining(
+        planned,
+        config,
+        RunOptions(
+            output=output,
+            device=options.device,
+            num_devices=options.num_gpus,
+            workers=_default_workers() if options.workers is None else options.workers,
+            continue_run=options.continue_run,
+            overwrite=options.overwrite,
+            command=shlex.join(["genesis-pretrain-nnunet", *continuing, "--c"]),
+        ),
+    )
+    if finished and int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0:
+        sys.stdout.write(f"{output / checkpoint.FINAL_NAME}\n")
+    return 0 if finished else EXIT_INTERRUPTED
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from nnunet_genesis.demo.run import run_demo
+
+    run_demo(options.output, options.seed)
+    return 0
+
+
+def _resolve_config(
+    options: argparse.Namespace, planned: PlannedConfiguration, stored: dict[str, Any] | None
+) -> PretrainingConfig:
+    """Explicit flags over the stored settings of a continued run, else over the defaults."""
+    names = {field.name for field in fields(PretrainingConfig)}
+    explicit = {name: value for name, value in vars(options).items() if name in names and value is not None}
+    if stored is not None:
+        settings = {**stored, "models_genesis": ModelsGenesisConfig(**stored["models_genesis"])}
+        return PretrainingConfig(**{**settings, **explicit})
+    settings = {"pretext": "models-genesis", "batch_size": planned.batch_size, **explicit}
+    settings.setdefault("learning_rate", DEFAULT_LEARNING_RATES[settings.get("optimizer", "adamw")])
+    return PretrainingConfig(**settings)
+
+
+def _default_workers() -> int:
+    """Follow nnU-Net's variable, else leave one core to the main process, up to eight workers."""
+    from_environment = os.environ.get("nnUNet_n_proc_DA", "")
+    if from_environment.isdecimal():
+        return int(from_environment)
+    return max(1, min(8, (os.cpu_count() or 2) - 1))
+
+
+def _describe_pretexts() -> str:
+    return "; ".join(f"{name}: {meaning}" for name, meaning in PRETEXTS.items()).replace("%", "%%")

@@ -1,0 +1,107 @@
+"""The whole configuration of a pretraining run: frozen, validated, and stored in every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nnunet_genesis.errors import SetupError
+
+PRETEXTS = {"models-genesis": "restore patches from shuffling, non-linear intensity and painting (arXiv 1908.06912)"}
+OPTIMIZERS = ("adamw", "sgd")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+DEFAULT_LEARNING_RATES = {"adamw": 1e-3, "sgd": 1e-2}
+
+
+@dataclass(frozen=True)
+class ModelsGenesisConfig:
+    """Probabilities and sizes of Models Genesis; published values unless marked (ours).
+
+    Attributes:
+        mirror_probability: Chance of each further flip, at most three.
+        shuffling_probability: Chance that a patch is shuffled.
+        shuffling_max_window_voxels: Longest side of a window, besides a tenth of the axis (ours).
+        shuffling_coverage: Share of the windows that is permuted: the published coverage at 64 x 64 x 32 (ours).
+        intensity_probability: Chance of non-linear intensity.
+        painting_probability: Chance of in-painting or out-painting.
+        outpainting_probability: Chance that painting is out-painting.
+    """
+
+    mirror_probability: float = 0.4
+    shuffling_probability: float = 0.5
+    shuffling_max_window_voxels: int = 6
+    shuffling_coverage: float = 0.85
+    intensity_probability: float = 0.9
+    painting_probability: float = 0.9
+    outpainting_probability: float = 0.8
+
+
+@dataclass(frozen=True)
+class PretrainingConfig:
+    """What a run does, apart from where its data and output lie.
+
+    Attributes:
+        pretext: One of `PRETEXTS`.
+        epochs: Number of epochs (nnU-Net: 1000).
+        iterations_per_epoch: Steps per epoch (nnU-Net: 250).
+        batch_size: Patches per step over all devices.
+        optimizer: One of `OPTIMIZERS`.
+        learning_rate: Peak; decays as (1 - step / steps) ** 0.9, nnU-Net's poly rule taken per step.
+        weight_decay: nnU-Net's value.
+        gradient_clip: Largest gradient norm, nnU-Net's value.
+        precision: One of `PRECISIONS`; "auto" is bf16-mixed or 16-mixed on CUDA, else 32-true.
+        seed: Decides the initial weights, the split, the patches and the distortions.
+        val_fraction: Share of the cases that is held out for validation pairs, at least one case.
+        val_pairs: Number of fixed validation pairs.
+        exclude_fold: Fold whose validation cases never enter pretraining, or None.
+        max_background_share: Patches with more background than this are drawn again (ours).
+        models_genesis: Settings of the distortions.
+    """
+
+    pretext: str
+    batch_size: int
+    epochs: int = 1000
+    iterations_per_epoch: int = 250
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 3e-5
+    gradient_clip: float = 12.0
+    precision: str = "auto"
+    seed: int = 0
+    val_fraction: float = 0.1
+    val_pairs: int = 32
+    exclude_fold: int | None = None
+    max_background_share: float = 0.75
+    models_genesis: ModelsGenesisConfig = field(default_factory=ModelsGenesisConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            SetupError: With the flag, the value and the values that can.
+        """
+        _check_choice("--pretext", self.pretext, tuple(PRETEXTS))
+        _check_choice("--optimizer", self.optimizer, OPTIMIZERS)
+        _check_choice("--precision", self.precision, PRECISIONS)
+        for flag, value in (
+            ("--epochs", self.epochs),
+            ("--iterations-per-epoch", self.iterations_per_epoch),
+            ("--batch-size", self.batch_size),
+        ):
+            if value < 1:
+                raise SetupError(f"{flag} {value}: must be at least 1", mend=f"{flag} with a positive number")
+        if not self.learning_rate > 0:
+            raise SetupError(f"--lr {self.learning_rate}: must be positive", mend="--lr 1e-3")
+        if not 0 <= self.seed < 1 << 32:
+            raise SetupError(f"--seed {self.seed}: must be in [0, 2**32)", mend="--seed 0")
+        if not 0 < self.val_fraction < 1:
+            raise SetupError(f"--val-fraction {self.val_fraction}: must be between 0 and 1", mend="--val-fraction 0.1")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the checkpoint."""
+        return asdict(self)
+
+
+def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise SetupError(f"{flag} {value}: unknown", mend=f"{flag} with one of: {', '.join(choices)}")

@@ -1,0 +1,55 @@
+"""Errors that a user can act on: what is wrong, where, and what mends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class GenesisError(Exception):
+    """A mistake in the call, the data or the environment, told in words that a user can act on.
+
+    Args:
+        problem: What is wrong, with the offending value.
+        where: The file, folder or case it concerns.
+        mend: The command or edit that mends it.
+    """
+
+    def __init__(self, problem: str, *, where: str | Path | None = None, mend: str | None = None) -> None:
+        self.problem, self.where, self.mend = problem, where, mend
+        lines = [problem]
+        if where is not None:
+            lines.append(f"  where: {where}")
+        if mend is not None:
+            lines.append(f"  to mend it: {mend}")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the three parts when the error crosses a process boundary."""
+        return (_rebuild, (type(self), self.problem, self.where, self.mend))
+
+
+class SetupError(GenesisError):
+    """The environment, the dataset, the plans or the flags are not what the command needs."""
+
+
+class DataError(GenesisError):
+    """A preprocessed case or a folder of cases cannot be used."""
+
+
+class CheckpointError(GenesisError):
+    """A checkpoint is missing, damaged, unsafe or of another kind."""
+
+
+class TransferError(GenesisError):
+    """Weights do not fit the network that they are meant for."""
+
+
+class TrainerNameError(GenesisError):
+    """A trainer name starts like ours but does not follow the grammar."""
+
+
+def _rebuild(kind: type[GenesisError], problem: str, where: str | None, mend: str | None) -> GenesisError:
+    return kind(problem, where=where, mend=mend)

@@ -1,0 +1,246 @@
+"""One typed view of a preprocessed dataset, its plans and one configuration.
+
+The only module that touches nnU-Net's managers; everything else sees `PlannedConfiguration`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnunet_genesis.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class PlannedConfiguration:
+    """What pretraining needs to know of a dataset under one configuration of its plans.
+
+    Attributes:
+        dataset_name: E.g. ``Dataset004_Hippocampus``.
+        plans_name: nnU-Net plans identifier, e.g. ``nnUNetPlans``.
+        configuration: nnU-Net configuration, e.g. ``3d_fullres``.
+        dataset_folder: ``nnUNet_preprocessed/DATASET``.
+        cases_folder: Folder of the preprocessed cases of this configuration.
+        results_folder: ``nnUNet_results/DATASET``.
+        patch_size: Voxels per axis, two or three entries, in the order of the preprocessed arrays.
+        batch_size: Patches per step over all devices.
+        spacing: Millimetres per axis of the preprocessed arrays (two entries in 2D).
+        channel_names: One name per image channel.
+        normalization_schemes: nnU-Net's normalisation class name per channel.
+        masked_normalization: Per channel, whether voxels outside the nonzero mask are left at exactly 0.
+        foreground_intensities: Per channel, nnU-Net's foreground statistics in raw units (mean, std, percentiles).
+        architecture: The ``architecture`` entry of the configuration.
+        plans: The whole plans file, for provenance.
+    """
+
+    dataset_name: str
+    plans_name: str
+    configuration: str
+    dataset_folder: Path
+    cases_folder: Path
+    results_folder: Path
+    patch_size: tuple[int, ...]
+    batch_size: int
+    spacing: tuple[float, ...]
+    channel_names: tuple[str, ...]
+    normalization_schemes: tuple[str, ...]
+    masked_normalization: tuple[bool, ...]
+    foreground_intensities: tuple[Mapping[str, float], ...]
+    architecture: Mapping[str, Any]
+    plans: Mapping[str, Any]
+
+    @property
+    def num_channels(self) -> int:
+        """Number of image channels."""
+        return len(self.channel_names)
+
+    def build_restoration_network(self) -> nn.Module:
+        """Build the network of the plans with as many outputs as image channels and without deep supervision.
+
+        Returns:
+            Network mapping (batch, channels, *patch_size) to the same shape, initialised as nnU-Net does.
+        """
+        from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+        network: nn.Module = get_network_from_plans(
+            self.architecture["network_class_name"],
+            dict(self.architecture["arch_kwargs"]),
+            self.architecture["_kw_requires_import"],
+            self.num_channels,
+            self.num_channels,
+            allow_init=True,
+            deep_supervision=False,
+        )
+        return network
+
+    def validation_cases(self, fold: int) -> list[str]:
+        """Identifiers of the validation cases of a fold, as ``nnUNetv2_train`` will choose them.
+
+        Reads ``splits_final.json``; where nnU-Net has not written it yet, makes the same split without writing it.
+
+        Raises:
+            SetupError: If the fold does not exist.
+        """
+        splits_file = self.dataset_folder / "splits_final.json"
+        if splits_file.is_file():
+            splits = json.loads(splits_file.read_text())
+        else:
+            from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+            splits = generate_crossval_split(list_cases(self.cases_folder), seed=12345, n_splits=5)
+        if not 0 <= fold < len(splits):
+            raise SetupError(
+                f"--exclude-fold {fold}: there are {len(splits)} folds, 0 to {len(splits) - 1}",
+                where=splits_file,
+                mend=f"--exclude-fold 0 ... --exclude-fold {len(splits) - 1}",
+            )
+        return [str(case) for case in splits[fold]["val"]]
+
+
+def load_planned_configuration(
+    dataset_name_or_id: str, plans_name: str = "nnUNetPlans", configuration: str = "3d_fullres"
+) -> PlannedConfiguration:
+    """Open a preprocessed dataset under one configuration of its plans.
+
+    Args:
+        dataset_name_or_id: ``Dataset004_Hippocampus`` or ``4``, as nnU-Net accepts them.
+        plans_name: Plans identifier.
+        configuration: Configuration name.
+
+    Raises:
+        SetupError: If an environment variable, the dataset, the plans, the configuration or the preprocessed folder
+            is missing; the message names the command that makes it.
+    """
+    preprocessed = _folder_from_environment("nnUNet_preprocessed")
+    results = _folder_from_environment("nnUNet_results", must_exist=False)
+    dataset_name = _find_dataset(preprocessed, dataset_name_or_id)
+    dataset_id = int(dataset_name[7:10])
+    dataset_folder = preprocessed / dataset_name
+    plans_file = dataset_folder / f"{plans_name}.json"
+    dataset_file = dataset_folder / "dataset.json"
+    for file in (plans_file, dataset_file):
+        if not file.is_file():
+            others = sorted(path.stem for path in dataset_folder.glob("*Plans*.json"))
+            raise SetupError(
+                f"{dataset_name} has no {file.name}" + (f"; plans that exist: {', '.join(others)}" if others else ""),
+                where=file,
+                mend=f"nnUNetv2_plan_and_preprocess -d {dataset_id}"
+                if file is dataset_file or plans_name == "nnUNetPlans"
+                else f"-p {others[0]}"
+                if others
+                else f"nnUNetv2_plan_experiment -d {dataset_id} -overwrite_plans_name {plans_name}",
+            )
+    plans = _read_json(plans_file, dataset_id)
+    dataset_json = _read_json(dataset_file, dataset_id)
+    if configuration not in plans["configurations"]:
+        raise SetupError(
+            f"{plans_name} has no configuration '{configuration}'; it has: {', '.join(plans['configurations'])}",
+            where=plans_file,
+            mend="-c with one of these",
+        )
+
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    manager = PlansManager(plans)
+    settings = manager.get_configuration(configuration)
+    cases_folder = dataset_folder / settings.data_identifier
+    preprocess = f"nnUNetv2_preprocess -d {dataset_id} -p {plans_name} -c {configuration}"
+    if not cases_folder.is_dir():
+        raise SetupError(f"configuration {configuration} is not preprocessed", where=cases_folder, mend=preprocess)
+    if not list_cases(cases_folder):
+        raise SetupError("no preprocessed case (.b2nd, .npz or .npy) found", where=cases_folder, mend=preprocess)
+    channel_names = dataset_json["channel_names" if "channel_names" in dataset_json else "modality"]
+    intensities = manager.foreground_intensity_properties_per_channel
+    patch_size = tuple(int(voxels) for voxels in settings.patch_size)
+    return PlannedConfiguration(
+        dataset_name=dataset_name,
+        plans_name=plans_name,
+        configuration=configuration,
+        dataset_folder=dataset_folder,
+        cases_folder=cases_folder,
+        results_folder=results / dataset_name,
+        patch_size=patch_size,
+        batch_size=int(settings.batch_size),
+        spacing=tuple(float(mm) for mm in settings.spacing)[-len(patch_size) :],
+        channel_names=tuple(str(channel_names[key]) for key in sorted(channel_names, key=int)),
+        normalization_schemes=tuple(settings.normalization_schemes),
+        masked_normalization=tuple(bool(masked) for masked in settings.use_mask_for_norm),
+        foreground_intensities=tuple(dict(intensities[key]) for key in sorted(intensities, key=int)),
+        architecture=settings.configuration["architecture"],
+        plans=plans,
+    )
+
+
+def list_cases(cases_folder: Path) -> list[str]:
+    """Sorted identifiers of the preprocessed cases in a folder, whatever nnU-Net's file format."""
+    cases = {
+        file.name.removesuffix(suffix)
+        for suffix in (".b2nd", ".npz", ".npy")
+        for file in cases_folder.glob(f"*{suffix}")
+        if not file.name.endswith(f"_seg{suffix}")
+    }
+    return sorted(cases)
+
+
+def _folder_from_environment(variable: str, *, must_exist: bool = True) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        raise SetupError(
+            f"the environment variable {variable} is not set", mend=f"export {variable}=/path/to/{variable}"
+        )
+    folder = Path(value)
+    if must_exist and not folder.is_dir():
+        raise SetupError(
+            f"the environment variable {variable} names no folder", where=folder, mend=f"export {variable}=/path/to/it"
+        )
+    return folder
+
+
+def _find_dataset(preprocessed: Path, name_or_id: str) -> str:
+    if re.fullmatch(r"Dataset\d{3}_.+", name_or_id):
+        if (preprocessed / name_or_id).is_dir():
+            return name_or_id
+        number = int(name_or_id[7:10])
+        raise SetupError(
+            f"{name_or_id} was never preprocessed", where=preprocessed, mend=f"nnUNetv2_plan_and_preprocess -d {number}"
+        )
+    if not name_or_id.isdecimal():
+        raise SetupError(
+            f"'{name_or_id}' is neither a dataset id nor a name like Dataset004_Hippocampus",
+            mend="give e.g. 4 or Dataset004_Hippocampus",
+        )
+    found = sorted(folder.name for folder in preprocessed.glob(f"Dataset{int(name_or_id):03d}_*") if folder.is_dir())
+    if not found:
+        raise SetupError(
+            f"no preprocessed dataset has the id {name_or_id}",
+            where=preprocessed,
+            mend=f"nnUNetv2_plan_and_preprocess -d {name_or_id}",
+        )
+    if len(found) > 1:
+        raise SetupError(
+            f"several datasets have the id {name_or_id}: {', '.join(found)}",
+            where=preprocessed,
+            mend="give the full name",
+        )
+    return found[0]
+
+
+def _read_json(file: Path, dataset_id: int) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise SetupError(
+            f"cannot be read as JSON ({error})", where=file, mend=f"nnUNetv2_plan_and_preprocess -d {dataset_id}"
+        ) from error
+    if not isinstance(content, dict):
+        raise SetupError("is no JSON object", where=file, mend=f"nnUNetv2_plan_and_preprocess -d {dataset_id}")
+    return content

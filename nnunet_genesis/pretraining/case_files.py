@@ -1,0 +1,89 @@
+"""Preprocessed cases on disk, read as images only: the segmentation file of a case is never opened."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+import blosc2
+import numpy as np
+
+from nnunet_genesis.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+
+class CaseArray(Protocol):
+    """An image (channels, *spatial) that reads only what is sliced."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels, then three spatial axes."""
+        ...
+
+    def __getitem__(self, item: tuple[slice, ...]) -> npt.NDArray[np.float32]:
+        """Read a part."""
+        ...
+
+
+def find_case_file(folder: Path, case: str) -> Path:
+    """The image file of a case: ``.b2nd``, else unpacked ``.npy``, else ``.npz``.
+
+    Raises:
+        DataError: If there is none.
+    """
+    for suffix in (".b2nd", ".npy", ".npz"):
+        file = folder / f"{case}{suffix}"
+        if file.is_file():
+            return file
+    raise DataError(
+        f"the preprocessed case {case} has vanished", where=folder / f"{case}.b2nd", mend="preprocess again"
+    )
+
+
+def open_case(folder: Path, case: str) -> CaseArray:
+    """Open a case for slicing.
+
+    ``.b2nd`` files decompress only the blocks that a slice touches and ``.npy`` files are memory-mapped; of ``.npz``
+    files the whole image must be decompressed.
+
+    Raises:
+        DataError: If the file is missing or cannot be read.
+    """
+    file = find_case_file(folder, case)
+    try:
+        if file.suffix == ".b2nd":
+            # Memory mapping of blosc2 files fails on Windows (nnU-Net issue 2723).
+            mapping = {} if os.name == "nt" else {"mmap_mode": "r"}
+            array: CaseArray = blosc2.open(urlpath=str(file), mode="r", dparams={"nthreads": 1}, **mapping)
+        elif file.suffix == ".npy":
+            array = np.load(file, mmap_mode="r")
+        else:
+            with np.load(file) as archive:
+                array = archive["data"]
+    except Exception as error:  # damaged files raise whatever their format's reader happens to stumble over
+        raise _unreadable(file, error) from error
+    return array
+
+
+def read_part(array: CaseArray, part: tuple[slice, ...], folder: Path, case: str) -> npt.NDArray[np.float32]:
+    """Read a part of an open case as float32.
+
+    Raises:
+        DataError: If the file is damaged there.
+    """
+    try:
+        return np.asarray(array[part], dtype=np.float32)
+    except Exception as error:  # see open_case
+        raise _unreadable(find_case_file(folder, case), error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> DataError:
+    return DataError(
+        f"the preprocessed case cannot be read ({type(error).__name__}: {error})",
+        where=file,
+        mend="run nnUNetv2_preprocess again for this dataset and configuration",
+    )

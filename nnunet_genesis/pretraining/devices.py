@@ -1,0 +1,77 @@
+"""Devices, processes and precision, by Lightning Fabric."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+
+from nnunet_genesis.errors import SetupError
+
+
+def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
+    """Start the processes of a run and return this one's engine.
+
+    Under torchrun the processes exist already: their number and hosts come from its environment.
+
+    Args:
+        device: "cuda", "cpu" or "mps", nnU-Net's names.
+        num_devices: Processes on this host, one per GPU (or CPU processes).
+        precision: "auto" or one of Lightning's names.
+
+    Raises:
+        SetupError: If the device is not there, or fewer of it than asked for.
+    """
+    _check_device(device, num_devices)
+    num_nodes = 1
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        num_devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        num_nodes = int(os.environ["WORLD_SIZE"]) // num_devices
+    distributed = num_devices * num_nodes > 1
+    fabric = Fabric(
+        accelerator=device,
+        devices=num_devices,
+        num_nodes=num_nodes,
+        # The heads for deep supervision exist in nnU-Net's networks but take no part in restoration.
+        strategy=DDPStrategy(find_unused_parameters=True) if distributed else "auto",
+        precision=_resolve_precision(device, precision),  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    if device == "cuda":
+        torch.backends.cudnn.benchmark = True
+    elif device == "cpu" and distributed:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_devices))
+    return fabric
+
+
+def should_compile(device: str) -> bool:
+    """Follow nnU-Net: compile on CUDA, except on Windows or where ``nnUNet_compile`` says no."""
+    wanted = os.environ.get("nnUNet_compile", "true").lower() in ("true", "1", "t")
+    return device == "cuda" and os.name != "nt" and wanted
+
+
+def _check_device(device: str, num_devices: int) -> None:
+    if num_devices < 1:
+        raise SetupError(f"-num_gpus {num_devices}: must be at least 1", mend="-num_gpus 1")
+    if device == "cuda":
+        available = torch.cuda.device_count()
+        if available < num_devices:
+            raise SetupError(
+                f"-device cuda -num_gpus {num_devices}: {available} CUDA device(s) found",
+                mend="-device cpu" if available == 0 else f"-num_gpus {available}",
+            )
+    elif device == "mps":
+        if not torch.backends.mps.is_available():
+            raise SetupError("-device mps: not available on this machine", mend="-device cpu")
+        if num_devices > 1:
+            raise SetupError(f"-device mps -num_gpus {num_devices}: there is one such device", mend="-num_gpus 1")
+
+
+def _resolve_precision(device: str, precision: str) -> str:
+    if precision != "auto":
+        return precision
+    if device != "cuda":
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"

@@ -1,0 +1,134 @@
+"""Pictures of a running pretraining: the loss curve beside its baselines, and what the network restores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import torch
+
+    from nnunet_genesis.pretraining.validation import Baselines
+
+ROWS = ("original", "distorted", "restored", "error")
+MAX_EXAMPLES = 4
+
+
+@dataclass(frozen=True)
+class RestorationExample:
+    """One validation pair and its restoration, first channel shown.
+
+    Attributes:
+        label: What was done to it.
+        original: (channels, *spatial).
+        distorted: Same shape.
+        restored: Same shape.
+    """
+
+    label: str
+    original: torch.Tensor
+    distorted: torch.Tensor
+    restored: torch.Tensor
+
+
+def draw_progress(file: Path, history: Sequence[dict[str, Any]], baselines: Baselines, title: str) -> None:
+    """Draw training and validation loss over epochs, the baselines, and the learning rate."""
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1)})
+    epochs = [entry["epoch"] + 1 for entry in history]
+    marker = "o" if len(epochs) < 30 else None
+    top.plot(
+        epochs, [entry["train_loss"] for entry in history], label="training", color="tab:blue", marker=marker, ms=3
+    )
+    top.plot(
+        epochs, [entry["val_loss"] for entry in history], label="validation", color="tab:orange", marker=marker, ms=3
+    )
+    lines = (
+        ("identity", "input returned", ":"),
+        ("blurred", "best blur of the input", "--"),
+        ("constant", "mean", "-."),
+    )
+    for name, label, style in lines:
+        value = getattr(baselines, name)
+        top.axhline(value, color="0.4", linestyle=style, linewidth=1, label=f"{label}: {value:.3g}")
+    top.set_yscale("log")
+    top.set_ylabel("mean squared error (normalised units)")
+    top.set_title(title)
+    top.legend(fontsize="small")
+    top.grid(alpha=0.3, which="both")
+    bottom.plot(epochs, [entry["learning_rate"] for entry in history], color="tab:green")
+    bottom.set_ylabel("learning rate")
+    bottom.set_xlabel("epoch")
+    bottom.set_ylim(bottom=0)
+    bottom.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)
+
+
+def draw_restorations(
+    file: Path, examples: Sequence[RestorationExample], spacing: tuple[float, ...], title: str
+) -> None:
+    """Draw rows original, distorted, restored and error; per example the central slices of its axes."""
+    axes_per_example = 3 if len(spacing) == 3 else 1
+    columns = len(examples) * axes_per_example
+    figure = Figure(figsize=(1.7 * columns + 1, 7.4), layout="constrained")
+    grid = figure.subplots(len(ROWS), columns, squeeze=False)
+    for number, example in enumerate(examples):
+        original, distorted, restored = (
+            np.asarray(part[0], dtype=np.float32) for part in (example.original, example.distorted, example.restored)
+        )
+        low, high = np.percentile(original, (0.5, 99.5)).tolist()
+        high = high if high > low else low + 1
+        for axis in range(axes_per_example):
+            column = number * axes_per_example + axis
+            images = [_central_slice(part, axis) for part in (original, distorted, restored, restored - original)]
+            for row, image in enumerate(images):
+                panel = grid[row, column]
+                is_error = row == len(ROWS) - 1
+                span = high - low
+                panel.imshow(
+                    image,
+                    cmap="RdBu_r" if is_error else "gray",
+                    vmin=-span / 2 if is_error else low,
+                    vmax=span / 2 if is_error else high,
+                    aspect=_pixel_aspect(spacing, axis),
+                    interpolation="nearest",
+                )
+                panel.set_xticks([])
+                panel.set_yticks([])
+        error = float(np.mean((restored - original) ** 2))
+        middle = grid[0, number * axes_per_example + axes_per_example // 2]
+        middle.set_title(f"{example.label}\nerror {error:.3f}", fontsize=9)
+    for row, name in enumerate(ROWS):
+        grid[row, 0].set_ylabel(name)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(file, dpi=90)
+
+
+def choose_examples(labels: Sequence[str]) -> list[int]:
+    """Pick up to `MAX_EXAMPLES` pairs with different distortions, the most distorted first."""
+    order = sorted(range(len(labels)), key=lambda number: (-labels[number].count(","), number))
+    chosen: list[int] = []
+    for number in order:
+        if len(chosen) < MAX_EXAMPLES and all(labels[number] != labels[other] for other in chosen):
+            chosen.append(number)
+    return chosen
+
+
+def _central_slice(volume: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+    if volume.ndim == 2:
+        return volume
+    part: npt.NDArray[np.float32] = np.take(volume, volume.shape[axis] // 2, axis=axis)
+    return part
+
+
+def _pixel_aspect(spacing: tuple[float, ...], axis: int) -> float:
+    """Height of a pixel over its width, so that anisotropic voxels are drawn at their true shape."""
+    in_plane = [mm for number, mm in enumerate(spacing) if len(spacing) == 2 or number != axis]
+    return in_plane[0] / in_plane[1]

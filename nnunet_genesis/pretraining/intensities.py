@@ -1,0 +1,105 @@
+"""Normalised units: what range of values each channel of the preprocessed data has.
+
+Distortions work on u = (x - lo) / (hi - lo). For CT, lo and hi are the clip bounds of the plans; for everything else
+they are the 0.5 and 99.5 percentiles of the foreground of the training cases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from nnunet_genesis.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from nnunet_genesis.plans import PlannedConfiguration
+
+BACKGROUND_UNITS = 0.05
+"""Without masked normalisation, a voxel with u below this in all channels counts as background (ours)."""
+
+
+@dataclass(frozen=True)
+class IntensityRange:
+    """Per channel, the two intensities that u = 0 and u = 1 stand for, in the units of the preprocessed data.
+
+    Attributes:
+        low: One value per channel.
+        high: One value per channel, above `low`.
+        masked: Per channel, whether background is exactly 0 (nnU-Net's masked normalisation).
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    masked: tuple[bool, ...]
+
+    def to_units(self, values: torch.Tensor) -> torch.Tensor:
+        """Map (batch, channels, *spatial) from normalised data to u."""
+        low, width = self._tensors(values)
+        return (values - low) / width
+
+    def from_units(self, units: torch.Tensor) -> torch.Tensor:
+        """Map (batch, channels, *spatial) from u to normalised data."""
+        low, width = self._tensors(units)
+        return units * width + low
+
+    def background(self, patch: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Tell which voxels of a (channels, *spatial) patch are background in every channel."""
+        background = np.ones(patch.shape[1:], dtype=bool)
+        for channel, low, high, masked in zip(patch, self.low, self.high, self.masked, strict=True):
+            if masked:
+                background &= np.abs(channel) < 1e-3
+            else:
+                background &= channel < low + BACKGROUND_UNITS * (high - low)
+        return background
+
+    def _tensors(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = (1, len(self.low), *[1] * (like.ndim - 2))
+        low = torch.tensor(self.low, dtype=like.dtype).view(shape)
+        high = torch.tensor(self.high, dtype=like.dtype).view(shape)
+        return low.to(like.device), (high - low).to(like.device)
+
+
+def plans_range(planned: PlannedConfiguration, channel: int) -> tuple[float, float] | None:
+    """The clip bounds of a CT channel in normalised units, or None for other normalisations."""
+    if planned.normalization_schemes[channel] != "CTNormalization":
+        return None
+    raw = planned.foreground_intensities[channel]
+    std = max(raw["std"], 1e-8)
+    return (raw["percentile_00_5"] - raw["mean"]) / std, (raw["percentile_99_5"] - raw["mean"]) / std
+
+
+def measure_range(planned: PlannedConfiguration, samples: Sequence[npt.NDArray[np.float32]]) -> IntensityRange:
+    """Find the range of every channel.
+
+    Args:
+        planned: The dataset's plans.
+        samples: Voxels of some training cases, each (channels, voxels).
+
+    Raises:
+        DataError: If a channel is constant.
+    """
+    low, high = [], []
+    for channel, name in enumerate(planned.channel_names):
+        bounds = plans_range(planned, channel)
+        if bounds is None:
+            values = np.concatenate([sample[channel] for sample in samples])
+            if planned.masked_normalization[channel]:
+                values = values[np.abs(values) >= 1e-3]
+            bounds = (float("nan"),) * 2 if values.size == 0 else tuple(np.percentile(values, (0.5, 99.5)).tolist())
+        if not bounds[1] > bounds[0]:
+            raise DataError(
+                f"channel {channel} ({name}) is constant or not finite in the sampled cases"
+                f" (0.5 and 99.5 percentiles: {bounds[0]:g}, {bounds[1]:g}): there is nothing to restore",
+                where=planned.cases_folder,
+                mend=f"check the raw images of channel {channel:04d} and preprocess again",
+            )
+        low.append(float(bounds[0]))
+        high.append(float(bounds[1]))
+    return IntensityRange(tuple(low), tuple(high), planned.masked_normalization)

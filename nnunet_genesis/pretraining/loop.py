@@ -1,0 +1,220 @@
+"""The training loop, on one page: step, epoch, validation, saving."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nnunet_genesis.pretraining.seeds import Stream, torch_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lightning_fabric import Fabric
+    from torch import nn
+
+    from nnunet_genesis.config import PretrainingConfig
+    from nnunet_genesis.pretraining.interruption import StopRequest
+    from nnunet_genesis.pretraining.monitor import Monitor
+    from nnunet_genesis.pretraining.pretexts.base import Pretext
+    from nnunet_genesis.pretraining.run_files import RunFiles
+    from nnunet_genesis.pretraining.validation import Baselines, ValidationPairs
+
+SECONDS_BETWEEN_SAVES = 600
+STEPS_BETWEEN_AGREEMENTS = 10
+"""Distributed processes agree this often on whether to stop or to save."""
+STEPS_BETWEEN_LOSS_READS = 20
+"""On accelerators the shown loss is read this often: reading it makes the device wait."""
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands.
+
+    Attributes:
+        step: Steps done.
+        epoch_losses: (iterations per epoch,) loss of every step of the running epoch, on the device.
+        history: One entry per finished epoch.
+        best_val_loss: Lowest validation loss so far.
+    """
+
+    step: int
+    epoch_losses: torch.Tensor
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_val_loss: float = float("inf")
+
+
+def learning_rate(config: PretrainingConfig, step: int) -> float:
+    """nnU-Net's poly rule, per step."""
+    total = config.epochs * config.iterations_per_epoch
+    return float(config.learning_rate * (1 - step / total) ** 0.9)
+
+
+def build_optimizer(network: nn.Module, config: PretrainingConfig) -> torch.optim.Optimizer:
+    """AdamW, or nnU-Net's SGD."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            network.parameters(), config.learning_rate, weight_decay=config.weight_decay, momentum=0.99, nesterov=True
+        )
+    return torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+
+
+def train(
+    fabric: Fabric,
+    config: PretrainingConfig,
+    *,
+    network: nn.Module,
+    wrapped: nn.Module,
+    optimizer: Any,
+    pretext: Pretext[Any],
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    validation: ValidationPairs,
+    baselines: Baselines,
+    state: TrainingState,
+    files: RunFiles,
+    monitor: Monitor | None,
+    stop: StopRequest,
+) -> bool:
+    """Train until the last step or until `stop` is requested.
+
+    Args:
+        fabric: Engine of this process.
+        config: The run's configuration.
+        network: The plain network; its state dict is what is saved.
+        wrapped: The same network as Fabric prepared it.
+        optimizer: As Fabric prepared it.
+        pretext: Makes pairs and judges outputs.
+        batches: Patches and weights from `state.step` on, this process's share of every step.
+        validation: Fixed held-out pairs.
+        baselines: What the validation loss is compared with.
+        state: Where to start; advanced in place.
+        files: Writes checkpoints (used by the first process).
+        monitor: On the first process.
+        stop: Asks for an end between two steps.
+
+    Returns:
+        Whether the run is finished; if not, the latest checkpoint continues it.
+    """
+    share = config.batch_size // fabric.world_size
+    own = slice(fabric.global_rank * share, (fabric.global_rank + 1) * share)
+    total_steps = config.epochs * config.iterations_per_epoch
+    last_save = epoch_start = time.monotonic()
+    epoch_first_step = state.step
+    wrapped.train()
+    for patches, weight in batches:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, state.step)
+        # All processes draw the whole batch's parameters and take their part: the pairs do not depend on their number.
+        parameters = pretext.sample(
+            config.batch_size, torch_generator(config.seed, Stream.TRAIN_DISTORTIONS, state.step)
+        ).select(own)
+        pairs = pretext.make_pairs(
+            patches.to(fabric.device, non_blocking=True), weight.to(fabric.device, non_blocking=True), parameters
+        )
+        losses = pretext.losses(wrapped(pairs.distorted), pairs)
+        loss = torch.stack(list(losses.values())).sum(0).mean()
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        fabric.clip_gradients(wrapped, optimizer, max_norm=config.gradient_clip, error_if_nonfinite=False)
+        optimizer.step()
+        state.epoch_losses[state.step % config.iterations_per_epoch] = loss.detach()
+        state.step += 1
+        if monitor is not None:
+            readable = fabric.device.type == "cpu" or state.step % STEPS_BETWEEN_LOSS_READS == 0
+            monitor.step(state.step, float(loss) if readable else None)
+
+        if state.step % config.iterations_per_epoch == 0:
+            rate = (state.step - epoch_first_step) / (time.monotonic() - epoch_start)
+            _finish_epoch(fabric, config, network, validation, state=state, steps_per_second=rate)
+            if monitor is not None:
+                if state.history[-1]["val_loss"] < state.best_val_loss:
+                    files.write_best(network, progress_entry(state, baselines))
+                monitor.epoch(state.history, baselines)
+                monitor.pictures(state.history, validation, baselines, network, last=state.step == total_steps)
+            state.best_val_loss = min(state.best_val_loss, state.history[-1]["val_loss"])
+            epoch_start, epoch_first_step = time.monotonic(), state.step
+
+        save_is_due = time.monotonic() - last_save > SECONDS_BETWEEN_SAVES
+        stops, saves = _agree(fabric, state.step, stop.requested, save_is_due)
+        if (stops or saves) and state.step < total_steps:
+            _share_epoch_losses(fabric, state)
+            if monitor is not None:
+                files.write_latest(network, progress_entry(state, baselines), _training_state(fabric, optimizer, state))
+            last_save = time.monotonic()
+        if stops:
+            return state.step == total_steps
+    return True
+
+
+def progress_entry(state: TrainingState, baselines: Baselines) -> dict[str, Any]:
+    """The part of the ``genesis`` entry that grows with the run."""
+    return {
+        "epochs": len(state.history),
+        "steps": state.step,
+        "history": [dict(entry) for entry in state.history],
+        "baselines": dict(vars(baselines)),
+    }
+
+
+def restore_training_state(
+    stored: dict[str, Any], genesis: dict[str, Any], state: TrainingState, optimizer: Any, fabric: Fabric
+) -> None:
+    """Put a stored training state back, into the optimizer as Fabric prepared it."""
+    optimizer.load_state_dict(stored["optimizer"])
+    if stored["scaler"]:
+        fabric.strategy.precision.load_state_dict(stored["scaler"])
+    state.step = stored["step"]
+    state.best_val_loss = stored["best_val_loss"]
+    state.history = list(genesis["history"])
+    state.epoch_losses.copy_(torch.tensor(stored["epoch_losses"]))
+
+
+def _training_state(fabric: Fabric, optimizer: Any, state: TrainingState) -> dict[str, Any]:
+    return {
+        "step": state.step,
+        "best_val_loss": state.best_val_loss,
+        "epoch_losses": state.epoch_losses.tolist(),
+        "optimizer": optimizer.state_dict(),
+        "scaler": dict(fabric.strategy.precision.state_dict()),
+    }
+
+
+def _finish_epoch(
+    fabric: Fabric,
+    config: PretrainingConfig,
+    network: nn.Module,
+    validation: ValidationPairs,
+    *,
+    state: TrainingState,
+    steps_per_second: float,
+) -> None:
+    _share_epoch_losses(fabric, state)
+    state.history.append(
+        {
+            "epoch": len(state.history),
+            "step": state.step,
+            "train_loss": float(state.epoch_losses.double().mean()),
+            "val_loss": validation.evaluate(network),
+            "learning_rate": learning_rate(config, state.step - 1),
+            "steps_per_second": steps_per_second,
+        }
+    )
+
+
+def _share_epoch_losses(fabric: Fabric, state: TrainingState) -> None:
+    """Average the step losses over processes; averaging again changes nothing."""
+    state.epoch_losses.copy_(fabric.all_reduce(state.epoch_losses, reduce_op="mean"))  # type: ignore[arg-type]
+
+
+def _agree(fabric: Fabric, step: int, stop: bool, save: bool) -> tuple[bool, bool]:
+    """Whether any process wants to stop, and to save; the same answer everywhere."""
+    if fabric.world_size == 1:
+        return stop, save
+    if step % STEPS_BETWEEN_AGREEMENTS:
+        return False, False
+    votes = fabric.all_reduce(torch.tensor([stop, save], dtype=torch.float32, device=fabric.device), reduce_op="sum")
+    stops, saves = (votes > 0).tolist()  # type: ignore[operator,union-attr]
+    return stops, saves

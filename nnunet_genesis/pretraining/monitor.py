@@ -1,0 +1,147 @@
+"""What a person watches: progress bar, log file, CSV, TensorBoard and pictures. Only the first process has one."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import sys
+import time
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from nnunet_genesis.pretraining.figures import RestorationExample, choose_examples, draw_progress, draw_restorations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import nn
+
+    from nnunet_genesis.pretraining.validation import Baselines, ValidationPairs
+
+SECONDS_BETWEEN_PICTURES = 30
+LOGGER = logging.getLogger("nnunet_genesis")
+
+
+class Monitor:
+    """Shows a run while it goes on, and leaves its record in the output folder.
+
+    Args:
+        folder: Output folder.
+        title: Heading of the pictures.
+        spacing: Millimetres per axis.
+        total_steps: Steps of the whole run.
+        first_step: Step that this process starts with.
+    """
+
+    def __init__(
+        self, folder: Path, *, title: str, spacing: tuple[float, ...], total_steps: int, first_step: int
+    ) -> None:
+        self.folder, self.title, self.spacing = folder, title, spacing
+        self.first_step, self.total_steps = first_step, total_steps
+        self._started = time.monotonic()
+        self._last_pictures = 0.0
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        self._bar = tqdm(
+            total=total_steps,
+            initial=first_step,
+            unit="step",
+            desc="pretraining",
+            dynamic_ncols=True,
+            smoothing=0.05,
+            # A bar that is not on a terminal goes to a log: one line a minute there.
+            mininterval=0.5 if sys.stderr.isatty() else 60,
+        )
+        self._shown: dict[str, str] = {}
+
+    def step(self, step: int, loss: float | None) -> None:
+        """Count a step; `loss` is None where reading it would make the device wait."""
+        if loss is not None:
+            self._shown["loss"] = f"{loss:.4f}"
+            self._shown["end"] = self._expected_end(step + 1)
+            self._bar.set_postfix(self._shown, refresh=False)
+        self._bar.update(1)
+
+    def epoch(self, history: Sequence[dict[str, Any]], baselines: Baselines) -> None:
+        """Record a finished epoch: one log line, CSV, TensorBoard."""
+        entry = history[-1]
+        self._shown["val"] = f"{entry['val_loss']:.4f}"
+        LOGGER.info(
+            "epoch %d: training %.4f, validation %.4f (input returned %.4f, blurred %.4f), %.2f steps/s",
+            entry["epoch"] + 1,
+            entry["train_loss"],
+            entry["val_loss"],
+            baselines.identity,
+            baselines.blurred,
+            entry["steps_per_second"],
+        )
+        for name in ("train_loss", "val_loss", "learning_rate", "steps_per_second"):
+            self._tensorboard.add_scalar(name, entry[name], entry["step"])
+        with (self.folder / "progress.csv").open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(entry))
+            writer.writeheader()
+            writer.writerows(history)
+
+    def pictures(
+        self,
+        history: Sequence[dict[str, Any]],
+        pairs: ValidationPairs,
+        baselines: Baselines,
+        network: nn.Module,
+        *,
+        last: bool,
+    ) -> None:
+        """Draw progress.png and restorations.png, at most every half minute and at the end."""
+        now = time.monotonic()
+        if not last and self._last_pictures and now - self._last_pictures < SECONDS_BETWEEN_PICTURES:
+            return
+        self._last_pictures = now
+        draw_progress(self.folder / "progress.png", history, baselines, self.title)
+        numbers = choose_examples(pairs.labels)
+        restored = pairs.restore(network, numbers)
+        examples = [
+            RestorationExample(pairs.labels[n], pairs.pairs[n].target[0], pairs.pairs[n].distorted[0], result[0])
+            for n, result in zip(numbers, restored, strict=True)
+        ]
+        title = f"{self.title}, held-out cases, epoch {history[-1]['epoch'] + 1}"
+        draw_restorations(self.folder / "restorations.png", examples, self.spacing, title)
+
+    def close(self) -> None:
+        """Finish the bar and the TensorBoard file."""
+        self._bar.close()
+        self._tensorboard.close()
+
+    def _expected_end(self, steps_done: int) -> str:
+        elapsed = time.monotonic() - self._started
+        remaining = elapsed / (steps_done - self.first_step) * (self.total_steps - steps_done)
+        return (datetime.now() + timedelta(seconds=remaining)).strftime("%a %H:%M")
+
+
+def start_logging(folder: Path | None) -> None:
+    """Send the package's log to stderr and to a new file in the output folder; without a folder, say nothing."""
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    stop_logging()
+    if folder is None:
+        LOGGER.addHandler(logging.NullHandler())
+        return
+    file = folder / f"pretraining_log_{datetime.now():%Y_%m_%d_%H_%M_%S}.txt"
+    to_file = logging.FileHandler(file)
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    LOGGER.addHandler(to_file)
+    LOGGER.addHandler(_BesideTheBar())
+
+
+def stop_logging() -> None:
+    """Close the log file."""
+    for handler in list(LOGGER.handlers):
+        LOGGER.removeHandler(handler)
+        handler.close()
+
+
+class _BesideTheBar(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)

@@ -1,0 +1,98 @@
+"""What a checkpoint says of itself: enough to repeat the run, to judge leakage, and to load the weights elsewhere."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from nnunet_genesis import __version__
+from nnunet_genesis.checkpoint import FORMAT_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nnunet_genesis.config import PretrainingConfig
+    from nnunet_genesis.plans import PlannedConfiguration
+    from nnunet_genesis.pretraining.case_survey import CaseRecord
+    from nnunet_genesis.pretraining.intensities import IntensityRange
+    from nnunet_genesis.pretraining.split import CaseSplit
+
+NNUNET_CITATION = "Isensee et al., nnU-Net, Nature Methods 18, 2021"
+_PACKAGES = ("nnunetv2", "dynamic_network_architectures", "torch", "lightning-fabric", "numpy", "blosc2")
+
+
+def describe_run(
+    planned: PlannedConfiguration,
+    config: PretrainingConfig,
+    *,
+    split: CaseSplit,
+    records: Mapping[str, CaseRecord],
+    intensities: IntensityRange,
+    citations: tuple[str, ...],
+) -> dict[str, Any]:
+    """The constant part of the checkpoint's ``genesis`` entry, in plain values."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "pretext": config.pretext,
+        "config": config.as_dict(),
+        "dataset": planned.dataset_name,
+        "plans": planned.plans_name,
+        "configuration": planned.configuration,
+        "patch_size": list(planned.patch_size),
+        "spacing": list(planned.spacing),
+        "channel_names": list(planned.channel_names),
+        "num_channels": planned.num_channels,
+        "normalization_schemes": list(planned.normalization_schemes),
+        "intensity_range": {key: list(values) for key, values in asdict(intensities).items()},
+        "architecture": _plain(planned.architecture),
+        "num_cases": len(split.train),
+        "cases": {case: records[case].sha256 for case in split.train},
+        "validation_cases": {case: records[case].sha256 for case in split.validation},
+        "excluded_cases": list(split.excluded),
+        "package_versions": {
+            "nnunet_genesis": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in _PACKAGES},
+        },
+        "seed": config.seed,
+        "citations": [*citations, NNUNET_CITATION],
+    }
+
+
+def nnssl_adaptation_plan(planned: PlannedConfiguration) -> dict[str, Any]:
+    """The entry that nnssl's adaptation loaders (nnU-Net, nnDetection) look for.
+
+    Residual encoders of nnU-Net have a stem of their own; in plain ones the first stage takes its place.
+    """
+    class_name = str(planned.architecture["network_class_name"]).rsplit(".", 1)[-1]
+    stem = "encoder.stem" if "Residual" in class_name else "encoder.stages.0.0"
+    configuration = {"patch_size": list(planned.patch_size), "spacing": list(planned.spacing)}
+    return {
+        "architecture_plans": {
+            "arch_class_name": class_name,
+            "arch_kwargs": _plain(planned.architecture["arch_kwargs"]),
+            "arch_kwargs_requiring_import": list(planned.architecture["_kw_requires_import"]),
+        },
+        "pretrain_plan": {
+            "dataset_name": planned.dataset_name,
+            "plans_name": planned.plans_name,
+            "configurations": {planned.configuration: configuration},
+        },
+        "pretrain_num_input_channels": planned.num_channels,
+        "recommended_downstream_patchsize": list(planned.patch_size),
+        "key_to_encoder": "encoder.stages",
+        "key_to_stem": stem,
+        "keys_to_in_proj": [f"{stem}.convs.0.conv", f"{stem}.convs.0.all_modules.0"],
+        "key_to_lpe": None,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Mappings, sequences and scalars as dict, list and builtins, so that the file loads with weights_only."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

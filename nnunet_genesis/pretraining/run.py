@@ -1,0 +1,252 @@
+"""One pretraining run from plans to final checkpoint: everything is checked first, then the loop starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from nnunet_genesis import checkpoint
+from nnunet_genesis.errors import CheckpointError, SetupError
+from nnunet_genesis.pretraining.case_survey import SURVEY_FILE, sample_intensities, survey_cases
+from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
+from nnunet_genesis.pretraining.devices import launch_fabric, should_compile
+from nnunet_genesis.pretraining.intensities import measure_range
+from nnunet_genesis.pretraining.interruption import StopRequest
+from nnunet_genesis.pretraining.loop import (
+    TrainingState,
+    build_optimizer,
+    progress_entry,
+    restore_training_state,
+    train,
+)
+from nnunet_genesis.pretraining.monitor import LOGGER, Monitor, start_logging, stop_logging
+from nnunet_genesis.pretraining.pretexts import build_pretext
+from nnunet_genesis.pretraining.provenance import describe_run, nnssl_adaptation_plan
+from nnunet_genesis.pretraining.run_files import RunFiles, check_output_folder, check_same_run, remove_results
+from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
+from nnunet_genesis.pretraining.split import CaseSplit, split_cases
+from nnunet_genesis.pretraining.validation import ValidationPairs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lightning_fabric import Fabric
+    from torch import nn
+
+    from nnunet_genesis.config import PretrainingConfig
+    from nnunet_genesis.plans import PlannedConfiguration
+    from nnunet_genesis.pretraining.intensities import IntensityRange
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how a run is carried out; nothing here changes its result.
+
+    Attributes:
+        output: Output folder.
+        device: "cuda", "cpu" or "mps".
+        num_devices: Processes on this host.
+        workers: Loader processes per process.
+        continue_run: Go on from the latest checkpoint.
+        overwrite: Replace the results of an earlier run.
+        command: The command line that continues this run.
+    """
+
+    output: Path
+    device: str = "cuda"
+    num_devices: int = 1
+    workers: int = 2
+    continue_run: bool = False
+    overwrite: bool = False
+    command: str = ""
+
+
+def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, options: RunOptions) -> bool:
+    """Pretrain the network of the plans.
+
+    Returns:
+        True when finished, False when interrupted; then ``checkpoint_latest.pth`` continues the run.
+
+    Raises:
+        GenesisError: If anything is wrong that can be known before the first step.
+    """
+    check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
+    split = split_cases(planned, config)
+    if options.continue_run and (options.output / checkpoint.FINAL_NAME).exists():
+        checkpoint.read(options.output / checkpoint.FINAL_NAME)
+        return True
+    resumed = _read_latest(options, config) if options.continue_run else None
+    fabric = launch_fabric(options.device, options.num_devices, config.precision)
+    if config.batch_size % fabric.world_size:
+        raise SetupError(
+            f"a batch of {config.batch_size} cannot be divided among {fabric.world_size} processes",
+            mend=f"--batch-size {-(-config.batch_size // fabric.world_size) * fabric.world_size}",
+        )
+    if fabric.is_global_zero:
+        options.output.mkdir(parents=True, exist_ok=True)
+    start_logging(options.output if fabric.is_global_zero else None)
+    try:
+        return _run(fabric, planned, config, options, split=split, resumed=resumed)
+    finally:
+        stop_logging()
+
+
+def _run(
+    fabric: Fabric,
+    planned: PlannedConfiguration,
+    config: PretrainingConfig,
+    options: RunOptions,
+    *,
+    split: CaseSplit,
+    resumed: dict[str, Any] | None,
+) -> bool:
+    if options.continue_run and resumed is None:
+        LOGGER.warning("--c: there is no checkpoint to continue from in %s, starting a new run", options.output)
+    with fabric.rank_zero_first():  # the first process fills the survey that the others read
+        records = survey_cases(
+            planned,
+            [*split.train, *split.validation],
+            options.output / SURVEY_FILE,
+            workers=options.workers,
+            show_progress=fabric.is_global_zero,
+        )
+    intensities = measure_range(
+        planned, sample_intensities(planned, split.train, numpy_generator(config.seed, Stream.INTENSITIES))
+    )
+    pretext = build_pretext(config, planned.patch_size, intensities)
+    network = _build_network(planned, config.seed)
+    if resumed is not None:
+        _check_same_data(resumed["genesis"], split, records, options)
+        network.load_state_dict(resumed["network_weights"])
+    wrapped, optimizer = _set_up(fabric, network, config, options.device)
+    state = TrainingState(step=0, epoch_losses=torch.zeros(config.iterations_per_epoch, device=fabric.device))
+    if resumed is not None:
+        restore_training_state(resumed["training_state"], resumed["genesis"], state, optimizer, fabric)
+
+    total_steps = config.epochs * config.iterations_per_epoch
+    loader = build_loader(
+        _patches(planned, split.train, config, intensities, Stream.TRAIN_PATCHES),
+        StepSampler(state.step, total_steps, config.batch_size, fabric.global_rank, fabric.world_size),
+        workers=options.workers,
+        pin_memory=options.device == "cuda",
+    )
+    validation = ValidationPairs(
+        _patches(planned, split.validation, config, intensities, Stream.VAL_PATCHES),
+        pretext,
+        seed=config.seed,
+        count=config.val_pairs,
+        fabric=fabric,
+    )
+    baselines = validation.baselines()
+    files = RunFiles(
+        options.output,
+        describe_run(
+            planned, config, split=split, records=records, intensities=intensities, citations=pretext.citations
+        ),
+        nnssl_adaptation_plan(planned),
+    )
+    LOGGER.info(
+        "%s on %s, %s, %s: %d cases to learn from, %d held out, %d excluded; batch %d on %d process(es), %s",
+        config.pretext,
+        planned.dataset_name,
+        planned.plans_name,
+        planned.configuration,
+        len(split.train),
+        len(split.validation),
+        len(split.excluded),
+        config.batch_size,
+        fabric.world_size,
+        fabric.device,
+    )
+    LOGGER.info("output: %s", options.output)
+    monitor = None
+    if fabric.is_global_zero:
+        if options.overwrite:
+            remove_results(options.output)
+        title = f"{config.pretext}, {planned.dataset_name}, {planned.configuration}"
+        monitor = Monitor(
+            options.output, title=title, spacing=planned.spacing, total_steps=total_steps, first_step=state.step
+        )
+    try:
+        with StopRequest() as stop:
+            finished = train(
+                fabric,
+                config,
+                network=network,
+                wrapped=wrapped,
+                optimizer=optimizer,
+                pretext=pretext,
+                batches=loader,
+                validation=validation,
+                baselines=baselines,
+                state=state,
+                files=files,
+                monitor=monitor,
+                stop=stop,
+            )
+    finally:
+        if monitor is not None:
+            monitor.close()
+    if fabric.is_global_zero and finished:
+        file = files.write_final(network, progress_entry(state, baselines))
+        LOGGER.info("finished: %s", file)
+    elif not finished:
+        LOGGER.info("stopped after step %d of %d; continue with:\n  %s", state.step, total_steps, options.command)
+    return finished
+
+
+def _read_latest(options: RunOptions, config: PretrainingConfig) -> dict[str, Any] | None:
+    file = options.output / checkpoint.LATEST_NAME
+    if not file.exists():
+        return None
+    content = checkpoint.read(file)
+    if "training_state" not in content:
+        raise CheckpointError("the file holds weights but nothing to continue from", where=file, mend="--overwrite")
+    check_same_run(content["genesis"]["config"], config, file)
+    return content
+
+
+def _check_same_data(genesis: dict[str, Any], split: CaseSplit, records: dict[str, Any], options: RunOptions) -> None:
+    now = {case: records[case].sha256 for case in split.train}
+    if genesis["cases"] != now:
+        changed = sorted(set(genesis["cases"].items()) ^ set(now.items()))
+        raise SetupError(
+            f"--c continues a run, and {len({case for case, _ in changed})} of its cases changed since,"
+            f" the first is {changed[0][0]}",
+            where=options.output / checkpoint.LATEST_NAME,
+            mend="restore the preprocessed cases, or start anew with --output",
+        )
+
+
+def _build_network(planned: PlannedConfiguration, seed: int) -> nn.Module:
+    with torch.random.fork_rng():
+        # torch's initialisers know only the global generator.
+        torch.manual_seed(int(numpy_generator(seed, Stream.INITIAL_WEIGHTS).integers(1 << 62)))
+        return planned.build_restoration_network()
+
+
+def _set_up(fabric: Fabric, network: nn.Module, config: PretrainingConfig, device: str) -> tuple[nn.Module, Any]:
+    optimizer = build_optimizer(network, config)
+    if should_compile(device):
+        network = cast("nn.Module", torch.compile(network))
+    wrapped, optimizer = fabric.setup(network, optimizer)
+    return wrapped, optimizer
+
+
+def _patches(
+    planned: PlannedConfiguration,
+    cases: tuple[str, ...],
+    config: PretrainingConfig,
+    intensities: IntensityRange,
+    stream: Stream,
+) -> PatchDataset:
+    return PatchDataset(
+        planned.cases_folder,
+        cases,
+        planned.patch_size,
+        intensities,
+        max_background_share=config.max_background_share,
+        seed=(config.seed, int(stream)),
+    )

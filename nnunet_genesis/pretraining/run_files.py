@@ -1,0 +1,114 @@
+"""The output folder of a run: what may be in it before, and what is written to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nnunet_genesis import checkpoint
+from nnunet_genesis.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+    from nnunet_genesis.config import PretrainingConfig
+
+
+def check_output_folder(folder: Path, *, continue_run: bool, overwrite: bool) -> None:
+    """Refuse to start over existing results.
+
+    Raises:
+        SetupError: If there are checkpoints and neither ``--c`` nor ``--overwrite`` was given, or both were.
+    """
+    if continue_run and overwrite:
+        raise SetupError("--c and --overwrite contradict each other", mend="give one of them")
+    if continue_run or overwrite:
+        return
+    for name, state, mend in (
+        (checkpoint.FINAL_NAME, "a finished", "--overwrite to replace it, or --output for another folder"),
+        (checkpoint.LATEST_NAME, "an unfinished", "--c to continue it, or --overwrite to replace it"),
+    ):
+        if (folder / name).exists():
+            raise SetupError(f"there is {state} pretraining already", where=folder / name, mend=mend)
+
+
+def remove_results(folder: Path) -> None:
+    """Remove the checkpoints of an earlier run that ``--overwrite`` gives up."""
+    for name in (checkpoint.FINAL_NAME, checkpoint.LATEST_NAME, checkpoint.BEST_NAME):
+        (folder / name).unlink(missing_ok=True)
+
+
+def check_same_run(stored: Mapping[str, Any], config: PretrainingConfig, file: Path) -> None:
+    """Refuse to continue a run under another configuration.
+
+    Raises:
+        SetupError: Listing every setting that differs.
+    """
+    wanted = config.as_dict()
+    differing = [
+        f"    {name}: {stored.get(name)!r} in the file, {wanted[name]!r} now"
+        for name in wanted
+        if stored.get(name) != wanted[name]
+    ]
+    if differing:
+        raise SetupError(
+            "--c continues a run, and these settings differ from it:\n" + "\n".join(differing),
+            where=file,
+            mend="leave these flags out (stored settings are used), or start anew with --output",
+        )
+
+
+class RunFiles:
+    """Writes the checkpoints of a run.
+
+    Args:
+        folder: Output folder.
+        description: The constant part of the ``genesis`` entry.
+        adaptation_plan: The ``nnssl_adaptation_plan`` entry.
+    """
+
+    def __init__(self, folder: Path, description: dict[str, Any], adaptation_plan: dict[str, Any]) -> None:
+        self.folder, self.description, self.adaptation_plan = folder, description, adaptation_plan
+
+    def write_latest(self, network: nn.Module, progress: Mapping[str, Any], training_state: Mapping[str, Any]) -> Path:
+        """Write the file that ``--c`` continues from."""
+        content = self._content(network, progress)
+        content["training_state"] = dict(training_state)
+        return self._write(checkpoint.LATEST_NAME, content)
+
+    def write_best(self, network: nn.Module, progress: Mapping[str, Any]) -> Path:
+        """Write the weights with the lowest validation loss so far."""
+        return self._write(checkpoint.BEST_NAME, self._content(network, progress))
+
+    def write_final(self, network: nn.Module, progress: Mapping[str, Any]) -> Path:
+        """Write the result, and remove the file for continuing, as nnU-Net does."""
+        file = self._write(checkpoint.FINAL_NAME, self._content(network, progress))
+        (self.folder / checkpoint.LATEST_NAME).unlink(missing_ok=True)
+        return file
+
+    def _content(self, network: nn.Module, progress: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "network_weights": _on_cpu(network.state_dict()),
+            "genesis": {**self.description, **progress},
+            "nnssl_adaptation_plan": self.adaptation_plan,
+        }
+
+    def _write(self, name: str, content: dict[str, Any]) -> Path:
+        file = self.folder / name
+        checkpoint.write(file, content)
+        return file
+
+
+def _on_cpu(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copy tensors to the CPU; names that share a tensor go on sharing it, so that it is stored once."""
+    copies: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    result = {}
+    for name, tensor in weights.items():
+        key = (tensor.data_ptr(), tensor.shape)
+        if key not in copies:
+            copies[key] = tensor.detach().cpu()
+        result[name] = copies[key]
+    return result

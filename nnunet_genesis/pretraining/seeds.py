@@ -1,0 +1,31 @@
+"""Independent streams of randomness from one seed, each a pure function of the seed, a purpose and a number."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+
+class Stream(IntEnum):
+    """What random numbers are for; the values are part of what makes a run reproducible."""
+
+    INITIAL_WEIGHTS = 0
+    SPLIT = 1
+    INTENSITIES = 2
+    TRAIN_PATCHES = 3
+    TRAIN_DISTORTIONS = 4
+    VAL_PATCHES = 5
+    VAL_DISTORTIONS = 6
+
+
+def numpy_generator(seed: int, stream: Stream, number: int = 0) -> np.random.Generator:
+    """A numpy generator of one stream."""
+    return np.random.default_rng([seed, int(stream), number])
+
+
+def torch_generator(seed: int, stream: Stream, number: int = 0) -> torch.Generator:
+    """A torch generator on the CPU of one stream."""
+    state = np.random.SeedSequence([seed, int(stream), number]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
