@@ -21,7 +21,7 @@ class ModelsGenesisConfig:
         mirror_probability: Chance of each further flip, at most three.
         shuffling_probability: Chance that a patch is shuffled.
         shuffling_max_window_voxels: Longest side of a window, besides a tenth of the axis (ours).
-        shuffling_coverage: Share of the windows that is permuted: the published coverage at 64 x 64 x 32 (ours).
+        shuffling_coverage: Share of the voxels in permuted windows: the published coverage at 64 x 64 x 32 (ours).
         intensity_probability: Chance of non-linear intensity.
         painting_probability: Chance of in-painting or out-painting.
         outpainting_probability: Chance that painting is out-painting.

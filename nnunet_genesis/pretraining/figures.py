@@ -30,12 +30,14 @@ class RestorationExample:
         original: (channels, *spatial).
         distorted: Same shape.
         restored: Same shape.
+        weight: (1, *spatial), 0 on padding, where no error is drawn or counted.
     """
 
     label: str
     original: torch.Tensor
     distorted: torch.Tensor
     restored: torch.Tensor
+    weight: torch.Tensor
 
 
 def draw_progress(file: Path, history: Sequence[dict[str, Any]], baselines: Baselines, title: str) -> None:
@@ -83,11 +85,13 @@ def draw_restorations(
         original, distorted, restored = (
             np.asarray(part[0], dtype=np.float32) for part in (example.original, example.distorted, example.restored)
         )
-        low, high = np.percentile(original, (0.5, 99.5)).tolist()
+        weight = np.asarray(example.weight[0], dtype=np.float32)
+        low, high = np.percentile(original[weight > 0], (0.5, 99.5)).tolist()
+        difference = (restored - original) * weight
         high = high if high > low else low + 1
         for axis in range(axes_per_example):
             column = number * axes_per_example + axis
-            images = [_central_slice(part, axis) for part in (original, distorted, restored, restored - original)]
+            images = [_central_slice(part, axis) for part in (original, distorted, restored, difference)]
             for row, image in enumerate(images):
                 panel = grid[row, column]
                 is_error = row == len(ROWS) - 1
@@ -102,7 +106,7 @@ def draw_restorations(
                 )
                 panel.set_xticks([])
                 panel.set_yticks([])
-        error = float(np.mean((restored - original) ** 2))
+        error = float((difference**2).sum() / weight.sum())
         middle = grid[0, number * axes_per_example + axes_per_example // 2]
         middle.set_title(f"{example.label}\nerror {error:.3f}", fontsize=9)
     for row, name in enumerate(ROWS):

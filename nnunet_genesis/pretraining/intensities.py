@@ -93,7 +93,7 @@ def measure_range(planned: PlannedConfiguration, samples: Sequence[npt.NDArray[n
             if planned.masked_normalization[channel]:
                 values = values[np.abs(values) >= 1e-3]
             bounds = (float("nan"),) * 2 if values.size == 0 else tuple(np.percentile(values, (0.5, 99.5)).tolist())
-        if not bounds[1] > bounds[0]:
+        if not (bounds[1] > bounds[0] and np.isfinite(bounds).all()):
             raise DataError(
                 f"channel {channel} ({name}) is constant or not finite in the sampled cases"
                 f" (0.5 and 99.5 percentiles: {bounds[0]:g}, {bounds[1]:g}): there is nothing to restore",

@@ -124,7 +124,7 @@ def train(
         state.step += 1
         if monitor is not None:
             readable = fabric.device.type == "cpu" or state.step % STEPS_BETWEEN_LOSS_READS == 0
-            monitor.step(state.step, float(loss) if readable else None)
+            monitor.step(state.step, float(loss.detach()) if readable else None)
 
         if state.step % config.iterations_per_epoch == 0:
             rate = (state.step - epoch_first_step) / (time.monotonic() - epoch_start)

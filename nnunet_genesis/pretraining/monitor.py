@@ -103,8 +103,8 @@ class Monitor:
         numbers = choose_examples(pairs.labels)
         restored = pairs.restore(network, numbers)
         examples = [
-            RestorationExample(pairs.labels[n], pairs.pairs[n].target[0], pairs.pairs[n].distorted[0], result[0])
-            for n, result in zip(numbers, restored, strict=True)
+            RestorationExample(pairs.labels[n], pair.target[0], pair.distorted[0], result[0], pair.weight[0])
+            for n, pair, result in zip(numbers, (pairs.pairs[n] for n in numbers), restored, strict=True)
         ]
         title = f"{self.title}, held-out cases, epoch {history[-1]['epoch'] + 1}"
         draw_restorations(self.folder / "restorations.png", examples, self.spacing, title)

@@ -1,9 +1,9 @@
 """Non-linear intensity: a monotone cubic Bezier curve per channel (Models Genesis, arXiv 1908.06912).
 
 The curve runs through (0, 0), two random points of the unit square, and (1, 1) in normalised units u; half of the
-curves are decreasing (contrast inverted). The authors sort the sampled abscissae and ordinates, which makes any curve
-monotone; so do we. Outside [0, 1] the curve goes on linearly with slope 1 (or -1): intensities beyond the percentiles
-that define u keep their order and never collapse to one value (ours).
+curves are decreasing (contrast inverted). Control points inside the unit square make both x(t) and y(t) monotone, so
+every curve is. Outside [0, 1] the curve goes on linearly with slope 1 (or -1): intensities beyond the percentiles that
+define u keep their order and never collapse to one value (ours).
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ def curve_tables(control_points: torch.Tensor, decreasing: torch.Tensor) -> torc
     inner = control_points.double()
     first, second = 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t)
     curve = inner[..., 0, :, None] * first + inner[..., 1, :, None] * second + t**3
-    curve = curve.sort(dim=-1).values
     x, y = curve[..., 0, :].contiguous(), curve[..., 1, :]
     u = torch.linspace(0, 1, TABLE_CELLS + 1, dtype=torch.float64).expand(*x.shape[:-1], -1).contiguous()
     right = torch.searchsorted(x, u).clamp_(1, CURVE_POINTS - 1)

@@ -1,11 +1,11 @@
 """Local pixel shuffling: voxels are permuted inside small windows (Models Genesis, arXiv 1908.06912).
 
 The authors draw 10,000 windows with sides 1 to n/10 per axis; they overlap, so that voxels are lost and others
-doubled. Here a patch is cut into bands along its first axis, every band is tiled by windows of one random shape at a
-random offset, and the tiles are permuted: windows never overlap, no voxel is lost, and a few tensor operations do what
-10,000 slices did. Window sides follow the published distribution; the share of tiles that is permuted follows the
-published coverage at 64 x 64 x 32 (ours). The longest side is capped in voxels (ours): with n/10 alone a window would
-grow from about 24 voxels at 64 x 64 x 32 to 616 at 160^3.
+doubled. Here a patch is cut into two bands along its first axis, either is tiled by windows of one random shape at a
+random offset, and tiles are permuted: windows never overlap, no voxel is lost, and a few tensor operations do what
+10,000 slices did (ours). A band of small windows holds more of them than a band of large ones; drawing a side with a
+chance proportional to its length makes all window shapes equally frequent, as published. The longest side is capped in
+voxels (ours): with n/10 alone a window would grow from about 24 voxels at 64 x 64 x 32 to 616 at 160^3.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nnunet_genesis.pretraining.distortions.parameters import (
     seeded_generators,
 )
 
-MAX_BANDS = 4
+MAX_BANDS = 2
 PERMUTATIONS = 128
 """Random permutations drawn for every band; each tile takes one of them."""
 
@@ -38,7 +38,7 @@ class Shuffling(BatchParameters):
         bands: (batch, MAX_BANDS + 1) int64, borders of the bands along the first spatial axis.
         windows: (batch, MAX_BANDS, spatial axes) int64, sides of the windows in voxels.
         offsets: (batch, MAX_BANDS, spatial axes) int64, first voxel of the first tile, counted from the band's border.
-        coverage: (batch,) share of the tiles that is permuted, in [0, 1].
+        coverage: (batch,) share of the voxels that lie in a permuted window, in [0, 1], as far as whole windows fit.
         permutation_seed: (batch,) int64.
     """
 
@@ -59,11 +59,11 @@ def sample_shuffling(
     max_window_voxels: int = 6,
     coverage: float = 0.85,
 ) -> Shuffling:
-    """Draw windows: sides uniform in 1 to min(n/10, `max_window_voxels`) per axis, at least 1."""
+    """Draw windows with sides of 1 to min(n/10, `max_window_voxels`) per axis, at least 1."""
     num_axes = len(patch_size)
     longest = torch.tensor([max(1, min(side // 10, max_window_voxels)) for side in patch_size])
     longest = longest.expand(batch_size, MAX_BANDS, num_axes)
-    windows = sample_uniform_integers(torch.ones_like(longest), longest, generator)
+    windows = _sample_sides(longest, generator)
     offsets = sample_uniform_integers(torch.zeros_like(windows), windows - 1, generator)
     first_axis = patch_size[0]
     cuts = torch.randint(0, first_axis + 1, (batch_size, MAX_BANDS - 1), generator=generator).sort(dim=1).values
@@ -108,10 +108,17 @@ def apply_shuffling(
     return result
 
 
+def _sample_sides(longest: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draw sides from 1 to `longest` with a chance proportional to the side (inverse of the cumulative sum)."""
+    fraction = torch.rand(longest.shape, generator=generator, dtype=torch.float64)
+    sides = (((1 + 4 * fraction * longest * (longest + 1)).sqrt() - 1) / 2).ceil().long()
+    return sides.clamp(min=1).minimum(longest)
+
+
 def _shuffle_tiles_(
     region: torch.Tensor, window: list[int], offset: list[int], coverage: float, generator: torch.Generator
 ) -> None:
-    """Permute, in place, a share of the whole tiles of `window` that fit into a region (channels, *spatial)."""
+    """Permute whole tiles of `window` in a region (channels, *spatial), in place, so many that they cover `coverage`."""
     counts = [(side - first) // edge for side, first, edge in zip(region.shape[1:], offset, window, strict=True)]
     num_tiles, tile_size = math.prod(max(0, count) for count in counts), math.prod(window)
     if num_tiles == 0 or tile_size == 1:
@@ -127,7 +134,8 @@ def _shuffle_tiles_(
     device = generator.device
     orders = torch.rand(PERMUTATIONS, tile_size, generator=generator, device=device).argsort(dim=1)
     chosen = torch.randint(PERMUTATIONS, (num_tiles,), generator=generator, device=device)
-    moves = torch.rand(num_tiles, generator=generator, device=device) < coverage
+    in_whole_tiles = num_tiles * tile_size / math.prod(region.shape[1:])
+    moves = torch.rand(num_tiles, generator=generator, device=device) < coverage / in_whole_tiles
     # One more row, the identity, for the tiles that stay as they are.
     orders = torch.cat([orders, torch.arange(tile_size, device=device)[None]])
     chosen = torch.where(moves, chosen, PERMUTATIONS)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import torch
+
 from nnunet_genesis.pretraining.distortions.parameters import BatchParameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import torch
 
 ParametersT = TypeVar("ParametersT", bound=BatchParameters)
 
@@ -76,6 +76,8 @@ def restoration_error(output: torch.Tensor, pairs: RestorationPairs) -> torch.Te
     Returns:
         (batch,) mean over channels and weighted voxels; 0 for a patch without any voxel that counts.
     """
-    squared = (output.float() - pairs.target).square() * pairs.weight
-    voxels = pairs.weight.flatten(1).sum(1) * output.shape[1]
-    return squared.flatten(1).sum(1) / voxels.clamp_min(1)
+    # Chosen, not multiplied away: what overflows on padding must not turn into NaN.
+    difference = torch.where(pairs.weight > 0, output.float() - pairs.target, 0.0)
+    squared = difference.square() * pairs.weight
+    total = pairs.weight.flatten(1).sum(1) * output.shape[1]
+    return squared.flatten(1).sum(1) / torch.where(total > 0, total, 1.0)

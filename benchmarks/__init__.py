@@ -1,0 +1,1 @@
+"""Measurements of speed, each a script that prints its figures."""

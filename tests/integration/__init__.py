@@ -1,0 +1,1 @@
+"""nnU-Net's commands and ours, on real and synthetic scans."""

@@ -1,0 +1,65 @@
+"""Datasets that nnU-Net's own commands planned and preprocessed, once per session."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.workspace import Workspace, add_blobs, add_hippocampus, make_workspace, shrink_plans
+from tests.real_data import real_data_folder
+
+HIPPOCAMPUS_SCANS = 12
+
+
+@pytest.fixture(scope="session")
+def hippocampus(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Twelve real hippocampus scans, planned and preprocessed, and a small copy of their plans."""
+    source = real_data_folder("hippocampus")
+    workspace = make_workspace(tmp_path_factory.mktemp("hippocampus"))
+    add_hippocampus(workspace, source, HIPPOCAMPUS_SCANS)
+    _plan_and_preprocess(workspace, "3d_fullres", "4")
+    shrink_plans(workspace, "Dataset004_Hippocampus", "3d_fullres", [24, 32, 24], "nnUNetPlansTiny")
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Four channels; anisotropic with region-based labels; 2D with an ignore label. All preprocessed, small plans."""
+    workspace = make_workspace(tmp_path_factory.mktemp("synthetic"))
+    add_blobs(
+        workspace,
+        "Dataset801_FourChannels",
+        channels=("T1", "T1ce", "T2", "FLAIR"),
+        shape=(32, 32, 32),
+        spacing=(1.0, 1.0, 1.0),
+    )
+    add_blobs(
+        workspace,
+        "Dataset802_Anisotropic",
+        channels=("CT",),
+        shape=(16, 128, 128),
+        spacing=(5.0, 0.8, 0.8),
+        labels={"background": 0, "whole": [1, 2], "core": 2},
+        regions_class_order=[1, 2],
+    )
+    add_blobs(
+        workspace,
+        "Dataset803_Flat",
+        channels=("R", "G"),
+        shape=(1, 96, 96),
+        spacing=(999.0, 1.0, 1.0),
+        labels={"background": 0, "rim": 1, "ignore": 2},
+    )
+    _plan_and_preprocess(workspace, "3d_fullres", "801", "802")
+    _plan_and_preprocess(workspace, "2d", "803")
+    shrink_plans(workspace, "Dataset801_FourChannels", "3d_fullres", [24, 24, 24], "nnUNetPlansTiny")
+    shrink_plans(workspace, "Dataset802_Anisotropic", "3d_fullres", [16, 64, 64], "nnUNetPlansTiny")
+    shrink_plans(workspace, "Dataset803_Flat", "2d", [64, 64], "nnUNetPlansTiny")
+    return workspace
+
+
+def _plan_and_preprocess(workspace: Workspace, configuration: str, *datasets: str) -> None:
+    # Planning takes its number of threads from nnUNet_n_proc_DA and refuses the 0 that training accepts.
+    workspace.run(
+        "nnUNetv2_plan_and_preprocess", "-d", *datasets, "-c", configuration, "-np", "2", "-npfp", "2",
+        nnUNet_n_proc_DA="1",
+    )  # fmt: skip

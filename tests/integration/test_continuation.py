@@ -1,0 +1,102 @@
+"""An interrupted run goes on as if nothing had happened; two processes do what one does."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+if TYPE_CHECKING:
+    from tests.integration.workspace import Workspace
+
+COMMON = (
+    "Dataset004_Hippocampus", "-p", "nnUNetPlansTiny", "-device", "cpu", "-np", "1", "--iterations-per-epoch", "5",
+)  # fmt: skip
+
+
+def read(folder: Path, name: str = "checkpoint_final.pth") -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(folder / name, weights_only=True)
+    return content
+
+
+def losses(content: dict[str, Any]) -> list[tuple[float, float]]:
+    return [(entry["train_loss"], entry["val_loss"]) for entry in content["genesis"]["history"]]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_continues_bit_for_bit(hippocampus: Workspace, tmp_path: Path, sent: signal.Signals) -> None:
+    command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "8", "--seed", "5")
+    hippocampus.run(*command, "--output", str(tmp_path / "whole"))
+    process = hippocampus.start(*command, "--output", str(tmp_path / "parts"))
+    assert process.stdout is not None
+    output = ""
+    while "epoch 2:" not in output:
+        line = process.stdout.readline()
+        assert line, f"the run ended before its second epoch:\n{output}"
+        output += line
+    process.send_signal(sent)
+    rest, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, rest
+    assert "continue with:" in rest
+    assert "--c" in rest.split("continue with:")[1]
+    latest = read(tmp_path / "parts", "checkpoint_latest.pth")
+    assert 10 <= latest["training_state"]["step"] < 40
+    hippocampus.run(*command, "--output", str(tmp_path / "parts"), "--c")
+    whole, parts = read(tmp_path / "whole"), read(tmp_path / "parts")
+    assert losses(whole) == losses(parts)
+    assert len(losses(whole)) == 8
+    for name, tensor in whole["network_weights"].items():
+        assert torch.equal(tensor, parts["network_weights"][name]), name
+    assert not (tmp_path / "parts" / "checkpoint_latest.pth").exists()
+
+
+def test_other_settings_or_other_data_are_not_continued(hippocampus: Workspace, tmp_path: Path) -> None:
+    command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "40", "--output", str(tmp_path))
+    process = hippocampus.start(*command)
+    assert process.stdout is not None
+    while line := process.stdout.readline():
+        if "epoch 1:" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    output = hippocampus.run(*command, "--c", "--lr", "0.1", expect=1)
+    assert "learning_rate: 0.001 in the file, 0.1 now" in output
+    assert "Traceback" not in output
+    output = hippocampus.run(*command, "--c", "--exclude-fold", "0", expect=1)
+    assert "exclude_fold: None in the file, 0 now" in output
+
+
+@pytest.mark.parametrize("launcher", ["num_gpus", "torchrun"])
+def test_two_processes_take_the_steps_of_one(hippocampus: Workspace, tmp_path: Path, launcher: str) -> None:
+    arguments = (*COMMON, "--epochs", "2", "--batch-size", "4", "--optimizer", "sgd", "--lr", "1e-2")
+    hippocampus.run("genesis-pretrain-nnunet", *arguments, "--output", str(tmp_path / "one"), OMP_NUM_THREADS="1")
+    command = ["genesis-pretrain-nnunet", *arguments, "-num_gpus", "2"]
+    if launcher == "torchrun":
+        script = str(Path(sys.executable).parent / "genesis-pretrain-nnunet")
+        command = ["torchrun", "--standalone", "--nproc_per_node", "2", script, *arguments]
+    hippocampus.run(*command, "--output", str(tmp_path / "two"), OMP_NUM_THREADS="1")
+    one, two = read(tmp_path / "one"), read(tmp_path / "two")
+    for ours, theirs in zip(losses(one), losses(two), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    for name, tensor in one["network_weights"].items():
+        torch.testing.assert_close(tensor, two["network_weights"][name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_batch_that_cannot_be_divided_is_refused(hippocampus: Workspace, tmp_path: Path) -> None:
+    command = (
+        "genesis-pretrain-nnunet",
+        *COMMON,
+        "--batch-size",
+        "3",
+        "-num_gpus",
+        "2",
+        "--output",
+        str(tmp_path / "x"),
+    )
+    output = hippocampus.run(*command, expect=1)
+    assert "a batch of 3 cannot be divided among 2 processes" in output
+    assert "--batch-size 4" in output

@@ -1,0 +1,1 @@
+"""Tests of the distortions, judged by a plain reference implementation."""

@@ -1,0 +1,95 @@
+"""The pass over all cases: hashes of voxels, a cache that notices changes, and broken cases named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import blosc2
+import numpy as np
+import pytest
+
+from nnunet_genesis.errors import DataError
+from nnunet_genesis.plans import PlannedConfiguration, load_planned_configuration
+from nnunet_genesis.pretraining import case_survey
+from nnunet_genesis.pretraining.case_survey import CaseRecord, sample_intensities, survey_cases
+from tests.preprocessed import smooth_cases, write_dataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def survey(tmp_path: Path) -> dict[str, CaseRecord]:
+    planned = load_planned_configuration("777")
+    cases = sorted(file.name.removesuffix(".pkl") for file in planned.cases_folder.glob("*.pkl"))
+    return survey_cases(planned, cases, tmp_path / "cases.json", workers=2, show_progress=False)
+
+
+def test_hash_is_of_the_voxels_whatever_the_file_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = smooth_cases(2, (8, 16, 16))
+    hashes = []
+    for file_format in ("b2nd", "npz", "npy"):
+        write_dataset(tmp_path / file_format, cases, (8, 16, 16), monkeypatch, file_format=file_format)
+        hashes.append({case: record.sha256 for case, record in survey(tmp_path / file_format).items()})
+    assert hashes[0] == hashes[1] == hashes[2]
+    assert hashes[0]["case_001"] == hashlib.sha256(cases["case_001"].tobytes()).hexdigest()
+
+
+def test_unchanged_cases_are_not_read_again_and_changed_ones_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_dataset(tmp_path, smooth_cases(3, (8, 16, 16)), (8, 16, 16), monkeypatch) / "nnUNetPlans_cases"
+    first = survey(tmp_path)
+    read: list[str] = []
+    original = case_survey._survey_case
+
+    def spy(planned: PlannedConfiguration, case: str) -> CaseRecord:
+        read.append(case)
+        return original(planned, case)
+
+    monkeypatch.setattr(case_survey, "_survey_case", spy)
+    assert survey(tmp_path) == first
+    assert read == []
+    (folder / "case_001.b2nd").unlink()
+    blosc2.asarray(np.ones((1, 8, 16, 16), dtype=np.float32), urlpath=str(folder / "case_001.b2nd"))
+    second = survey(tmp_path)
+    assert read == ["case_001"]
+    assert second["case_001"].sha256 != first["case_001"].sha256
+    (tmp_path / "cases.json").write_text("{broken")
+    assert survey(tmp_path) == second
+    assert sorted(json.loads((tmp_path / "cases.json").read_text())) == ["case_000", "case_001", "case_002"]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.full((1, 8, 16, 16), np.nan, dtype=np.float32), "NaN or infinite"),
+        (np.zeros((3, 8, 16, 16), dtype=np.float32), r"shape \(3, 8, 16, 16\), expected 1 channels"),
+    ],
+)
+def test_broken_case_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    image: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+    message: str,
+) -> None:
+    folder = write_dataset(tmp_path, smooth_cases(2, (8, 16, 16)), (8, 16, 16), monkeypatch) / "nnUNetPlans_cases"
+    (folder / "case_001.b2nd").unlink()
+    blosc2.asarray(image, urlpath=str(folder / "case_001.b2nd"))
+    with pytest.raises(DataError, match=message) as raised:
+        survey(tmp_path)
+    assert "case_001" in str(raised.value)
+    assert "nnUNetv2_preprocess -d 777" in str(raised.value)
+
+
+def test_sampled_intensities_are_voxels_with_their_channels_kept_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = {name: np.concatenate([image, image + 100]) for name, image in smooth_cases(3, (8, 16, 16)).items()}
+    write_dataset(tmp_path, cases, (8, 16, 16), monkeypatch)
+    planned = load_planned_configuration("777")
+    samples = sample_intensities(planned, sorted(cases), np.random.default_rng(0))
+    assert [sample.shape for sample in samples] == [(2, 2048)] * 3
+    for sample in samples:
+        np.testing.assert_allclose(sample[1] - sample[0], 100, rtol=1e-5)

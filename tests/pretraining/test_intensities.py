@@ -1,0 +1,155 @@
+"""Normalised units: where the range of each channel comes from, the mapping, and what counts as background."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nnunet_genesis.errors import DataError
+from nnunet_genesis.plans import PlannedConfiguration
+from nnunet_genesis.pretraining.intensities import IntensityRange, measure_range, plans_range
+
+CT_STATISTICS = {"mean": 100.0, "std": 40.0, "percentile_00_5": -60.0, "percentile_99_5": 220.0}
+OTHER_STATISTICS = {"mean": 5.0, "std": 2.0, "percentile_00_5": 1.0, "percentile_99_5": 9.0}
+
+
+def planned(*channels: tuple[str, str, bool]) -> PlannedConfiguration:
+    """Plans with one (name, normalisation, masked) per channel."""
+    names, schemes, masked = zip(*channels, strict=True)
+    return PlannedConfiguration(
+        dataset_name="Dataset999_Test",
+        plans_name="nnUNetPlans",
+        configuration="3d_fullres",
+        dataset_folder=Path("preprocessed"),
+        cases_folder=Path("preprocessed/cases"),
+        results_folder=Path("results"),
+        patch_size=(8, 8, 8),
+        batch_size=2,
+        spacing=(1.0, 1.0, 1.0),
+        channel_names=names,
+        normalization_schemes=schemes,
+        masked_normalization=masked,
+        foreground_intensities=tuple(
+            CT_STATISTICS if scheme == "CTNormalization" else OTHER_STATISTICS for scheme in schemes
+        ),
+        architecture={},
+        plans={},
+    )
+
+
+MR = ("T1", "ZScoreNormalization", False)
+MASKED_MR = ("T2", "ZScoreNormalization", True)
+CT = ("CT", "CTNormalization", False)
+
+
+def test_units_are_zero_at_low_and_one_at_high_in_every_channel() -> None:
+    intensities = IntensityRange((-1.5, 0.0, 100.0), (3.0, 10.0, 101.0), (False,) * 3)
+    low = torch.tensor([-1.5, 0.0, 100.0]).view(1, 3, 1, 1, 1).expand(2, 3, 4, 4, 4)
+    high = torch.tensor([3.0, 10.0, 101.0]).view(1, 3, 1, 1, 1).expand(2, 3, 4, 4, 4)
+    torch.testing.assert_close(intensities.to_units(low), torch.zeros(2, 3, 4, 4, 4))
+    torch.testing.assert_close(intensities.to_units(high), torch.ones(2, 3, 4, 4, 4))
+    torch.testing.assert_close(intensities.to_units((low + high) / 2), torch.full((2, 3, 4, 4, 4), 0.5))
+    torch.testing.assert_close(intensities.to_units(2 * high - low), torch.full((2, 3, 4, 4, 4), 2.0))
+
+
+@pytest.mark.parametrize("sides", [(5, 6, 7), (5, 6)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_from_units_inverts_to_units_also_outside_the_range(sides: tuple[int, ...], dtype: torch.dtype) -> None:
+    intensities = IntensityRange((-1.5, 0.2), (3.0, 0.7), (False, True))
+    values = 4 * torch.randn(3, 2, *sides, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    units = intensities.to_units(values)
+    assert units.dtype == dtype
+    assert (units < 0).any()
+    assert (units > 1).any()
+    torch.testing.assert_close(intensities.from_units(units), values, rtol=0, atol=1e-5)
+    torch.testing.assert_close(intensities.to_units(intensities.from_units(values)), values, rtol=0, atol=1e-5)
+
+
+def test_range_is_the_percentiles_of_each_channel_over_all_cases() -> None:
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(scale, [[scale], [3 * scale]], (2, 4000)).astype(np.float32) for scale in (1.0, 2.0)]
+    samples.append(np.full((2, 1), 1e4, dtype=np.float32))
+    measured = measure_range(planned(MR, ("FLAIR", "NoNormalization", False)), samples)
+    for channel in range(2):
+        ordered = np.sort(np.concatenate([sample[channel] for sample in samples]))
+        inside = (ordered >= measured.low[channel]) & (ordered <= measured.high[channel])
+        assert inside.mean() == pytest.approx(0.99, abs=0.001)
+        assert (ordered < measured.low[channel]).mean() == pytest.approx(0.005, abs=0.0005)
+    assert measured.high[1] > 2 * measured.high[0], "channels have ranges of their own"
+    assert max(measured.high) < 100, "a single outlier does not stretch the range"
+    assert measured.masked == (False, False)
+
+
+def test_range_of_ct_is_the_clip_bounds_of_the_plans_in_normalised_units() -> None:
+    """(-60 - 100) / 40 and (220 - 100) / 40, whatever the samples hold."""
+    samples = [np.random.default_rng(1).normal(0, 9, (2, 500)).astype(np.float32)]
+    measured = measure_range(planned(MR, CT), samples)
+    assert (measured.low[1], measured.high[1]) == pytest.approx((-4.0, 3.0))
+    assert measured.high[0] > 10
+    assert plans_range(planned(MR, CT), 1) == pytest.approx((-4.0, 3.0))
+    assert plans_range(planned(MR, CT), 0) is None
+
+
+def test_masked_normalisation_ignores_exact_zeros_and_only_there() -> None:
+    rng = np.random.default_rng(2)
+    foreground = rng.uniform(2, 5, 1000)
+    values = np.concatenate([foreground, np.zeros(50_000)]).astype(np.float32)
+    sample = np.stack([values, values])
+    measured = measure_range(planned(MASKED_MR, MR), [sample])
+    assert (measured.low[0], measured.high[0]) == pytest.approx(np.percentile(foreground, [0.5, 99.5]), abs=1e-4)
+    assert measured.low[1] == 0
+    assert measured.masked == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("channels", "broken", "name"),
+    [
+        ((MR, ("FLAIR", "ZScoreNormalization", False)), np.full(100, 7.0), "FLAIR"),
+        ((MR, MASKED_MR), np.zeros(100), "T2"),
+        ((MR, ("ADC", "ZScoreNormalization", False)), np.full(100, np.nan), "ADC"),
+        ((MR, ("PD", "ZScoreNormalization", False)), np.append(np.linspace(0, 1, 90), np.full(10, np.inf)), "PD"),
+    ],
+    ids=["constant", "all background", "not a number", "infinite"],
+)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_channel_without_a_range_is_a_data_error_that_names_it(
+    channels: tuple[tuple[str, str, bool], ...], broken: np.ndarray[tuple[int], np.dtype[np.float64]], name: str
+) -> None:
+    sample = np.stack([np.linspace(1, 2, 100), broken]).astype(np.float32)
+    with pytest.raises(DataError, match=rf"channel 1 \({name}\)") as caught:
+        measure_range(planned(*channels), [sample])
+    assert caught.value.where == Path("preprocessed/cases")
+    assert caught.value.mend is not None
+    assert "0001" in caught.value.mend
+
+
+def test_a_channel_with_an_infinite_percentile_is_a_data_error() -> None:
+    """Just as many infinities as lift the upper percentile and no more: it is inf, with more of them it is NaN."""
+    sample = np.linspace(1, 2, 1000, dtype=np.float32)[None].copy()
+    sample[0, :5] = np.inf
+    with pytest.raises(DataError, match=r"channel 0 \(T1\)"):
+        measure_range(planned(MR), [sample])
+
+
+def test_background_of_masked_channels_is_where_all_are_zero() -> None:
+    intensities = IntensityRange((-2.0, -2.0), (2.0, 2.0), (True, True))
+    patch = np.array([[0.0, 0.0, 1.0, -1.9, 1e-6], [0.0, 0.5, 0.0, -1.9, 0.0]], dtype=np.float32)[:, None, None]
+    assert intensities.background(patch)[0, 0].tolist() == [True, False, False, False, True]
+
+
+def test_background_of_unmasked_channels_is_where_all_are_dark() -> None:
+    """Below 5 % of the range: -1 + 0.05 * 2 = -0.9 and 0.05 * 10 = 0.5."""
+    intensities = IntensityRange((-1.0, 0.0), (1.0, 10.0), (False, False))
+    patch = np.array([[-0.91, -0.89, -5.0, -0.91, 0.0], [0.49, 0.49, -5.0, 0.51, 0.0]], dtype=np.float32)[:, None]
+    background = intensities.background(patch)
+    assert background.dtype == bool
+    assert background[0].tolist() == [True, False, True, False, False]
+
+
+def test_background_of_mixed_channels_follows_each_channels_own_rule() -> None:
+    intensities = IntensityRange((-1.0, -1.0), (1.0, 1.0), (True, False))
+    patch = np.array([[0.0, 0.0, -1.0, 0.0], [-1.0, 0.0, -1.0, -0.95]], dtype=np.float32)[:, None, None]
+    assert intensities.background(patch)[0, 0].tolist() == [True, False, False, True]

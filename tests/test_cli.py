@@ -1,0 +1,176 @@
+"""Command lines: what they refuse, what they say, and how they end."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nnunet_genesis import checkpoint, cli
+from tests.preprocessed import DATASET, smooth_cases, write_dataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RUN = ["777", "-device", "cpu", "-np", "0", "--epochs", "2", "--iterations-per-epoch", "2", "--seed", "3"]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return write_dataset(tmp_path, smooth_cases(6, (8, 20, 20)), (8, 16, 16), monkeypatch)
+
+
+def pretrain(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.pretrain(arguments)
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def output_folder(tmp_path: Path) -> Path:
+    folder = "GenesisPretraining_models-genesis__nnUNetPlans__3d_fullres"
+    return tmp_path / "nnUNet_results" / DATASET / folder
+
+
+def test_run_leaves_everything_a_person_looks_at(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pretrain(*RUN) == 0
+    folder = output_folder(tmp_path)
+    names = {file.name for file in folder.iterdir()}
+    assert {"checkpoint_final.pth", "checkpoint_best.pth", "progress.csv", "progress.png", "restorations.png"} <= names
+    assert "checkpoint_latest.pth" not in names
+    assert any((folder / "tensorboard").glob("events.*"))
+    assert len((folder / "progress.csv").read_text().splitlines()) == 3
+    log = next(folder.glob("pretraining_log_*.txt")).read_text()
+    assert "epoch 2: training" in log
+    assert "input returned" in log
+    assert capsys.readouterr().out == f"{folder / 'checkpoint_final.pth'}\n"
+    assert sorted(file.name for file in dataset.iterdir()) == ["dataset.json", "nnUNetPlans.json", "nnUNetPlans_cases"]
+
+
+def test_checkpoint_says_where_it_comes_from(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "splits_final.json").write_text(json.dumps([{"train": [], "val": ["case_002"]}]))
+    assert pretrain(*RUN, "--exclude-fold", "0") == 0
+    content = checkpoint.read(output_folder(tmp_path) / "checkpoint_final.pth")
+    genesis = content["genesis"]
+    assert (genesis["dataset"], genesis["plans"], genesis["configuration"]) == (DATASET, "nnUNetPlans", "3d_fullres")
+    assert (genesis["pretext"], genesis["seed"], genesis["epochs"], genesis["steps"]) == ("models-genesis", 3, 2, 4)
+    assert genesis["patch_size"] == [8, 16, 16]
+    assert genesis["num_cases"] == 4 == len(genesis["cases"])
+    assert genesis["excluded_cases"] == ["case_002"]
+    assert "case_002" not in {*genesis["cases"], *genesis["validation_cases"]}
+    assert all(len(digest) == 64 for digest in genesis["cases"].values())
+    assert len(genesis["history"]) == 2
+    assert genesis["baselines"].keys() == {"identity", "blurred", "constant"}
+    assert "torch" in genesis["package_versions"]
+    assert any("1908.06912" in citation for citation in genesis["citations"])
+    assert content["nnssl_adaptation_plan"]["key_to_encoder"] == "encoder.stages"
+    assert "training_state" not in content
+
+
+def test_results_are_never_replaced_unasked(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dataset.is_dir()
+    assert pretrain(*RUN) == 0
+    final = output_folder(tmp_path) / "checkpoint_final.pth"
+    before = final.read_bytes()
+    assert pretrain(*RUN) == 1
+    message = capsys.readouterr().err
+    assert "there is a finished pretraining already" in message
+    assert str(final) in message
+    assert "--overwrite" in message
+    assert final.read_bytes() == before
+    assert pretrain(*RUN, "--c") == 0  # finished already: nothing to do
+    assert final.read_bytes() == before
+    assert pretrain(*RUN, "--overwrite", "--seed", "4") == 0
+    assert checkpoint.read(final)["genesis"]["seed"] == 4
+    (final.parent / "checkpoint_latest.pth").write_bytes(b"")
+    final.unlink()
+    assert pretrain(*RUN) == 1
+    assert "--c to continue it" in capsys.readouterr().err
+
+
+def test_truncated_checkpoint_is_not_continued_and_not_touched(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dataset.is_dir()
+    assert pretrain(*RUN) == 0
+    folder = output_folder(tmp_path)
+    part = (folder / "checkpoint_final.pth").read_bytes()[:5000]
+    (folder / "checkpoint_final.pth").unlink()
+    (folder / "checkpoint_latest.pth").write_bytes(part)
+    capsys.readouterr()
+    assert pretrain(*RUN, "--c") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: the file is damaged or incomplete")
+    assert "Traceback" not in message
+    assert (folder / "checkpoint_latest.pth").read_bytes() == part
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["778"], "no preprocessed dataset has the id 778"),
+        (["777", "-p", "nnUNetPlanz"], "plans that exist: nnUNetPlans"),
+        (["777", "-c", "3d_lowres"], "has no configuration '3d_lowres'"),
+        (["777", "-device", "cuda"], "0 CUDA device(s) found"),
+        (["777", "-device", "cpu", "--exclude-fold", "9"], "--exclude-fold 9: there are 5 folds"),
+        (["777", "-device", "cpu", "--val-fraction", "2"], "--val-fraction 2.0"),
+        (["777", "-device", "cpu", "-num_gpus", "0"], "-num_gpus 0: must be at least 1"),
+        (["777", "-device", "cpu", "--c", "--overwrite"], "contradict each other"),
+    ],
+)
+def test_mistakes_end_with_one_message_and_nothing_written(
+    dataset: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    root = dataset.parents[1]
+    before = sorted(root.rglob("*"))
+    assert pretrain(*arguments) == 1
+    captured = capsys.readouterr().err
+    assert message in captured
+    assert "to mend it" in captured
+    assert "Traceback" not in captured
+    assert sorted(root.rglob("*")) == before
+
+
+def test_continuing_where_nothing_is_starts_loudly(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dataset.is_dir()
+    assert pretrain(*RUN, "--c") == 0
+    assert "there is no checkpoint to continue from" in capsys.readouterr().err
+    assert (output_folder(tmp_path) / "checkpoint_final.pth").is_file()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_same_seed_gives_the_same_weights_and_another_seed_others(
+    dataset: Path, tmp_path: Path, optimizer: str
+) -> None:
+    assert dataset.is_dir()
+    files = []
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert pretrain(*RUN, "--optimizer", optimizer, "--seed", seed, "--output", str(tmp_path / name)) == 0
+        files.append(checkpoint.read(tmp_path / name / "checkpoint_final.pth"))
+    first, same, other = (content["network_weights"]["encoder.stages.0.0.convs.0.conv.weight"] for content in files)
+    assert (first == same).all()
+    assert not (first == other).all()
+    histories = [[entry["train_loss"] for entry in content["genesis"]["history"]] for content in files]
+    assert histories[0] == histories[1] != histories[2]
+
+
+@pytest.mark.parametrize("command", [cli.pretrain, cli.genesis])
+def test_help_answers_at_once(command: object, capsys: pytest.CaptureFixture[str]) -> None:
+    start = time.perf_counter()
+    with pytest.raises(SystemExit) as ended:
+        command(["--help"])  # type: ignore[operator]
+    assert ended.value.code == 0
+    assert time.perf_counter() - start < 1
+    assert "usage" in capsys.readouterr().out

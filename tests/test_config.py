@@ -1,0 +1,28 @@
+"""Values that cannot work are refused with the flag, the value and what can."""
+
+from __future__ import annotations
+
+import pytest
+
+from nnunet_genesis.config import PretrainingConfig
+from nnunet_genesis.errors import SetupError
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pretext": "models-exodus"}, "--pretext models-exodus: unknown"),
+        ({"optimizer": "adam"}, "--optimizer adam: unknown"),
+        ({"precision": "8"}, "--precision 8: unknown"),
+        ({"epochs": 0}, "--epochs 0: must be at least 1"),
+        ({"iterations_per_epoch": -1}, "--iterations-per-epoch -1: must be at least 1"),
+        ({"batch_size": 0}, "--batch-size 0: must be at least 1"),
+        ({"learning_rate": 0.0}, "--lr 0.0: must be positive"),
+        ({"learning_rate": float("nan")}, "--lr nan: must be positive"),
+        ({"seed": -1}, r"--seed -1: must be in \[0, 2\*\*32\)"),
+        ({"val_fraction": 1.0}, "--val-fraction 1.0: must be between 0 and 1"),
+    ],
+)
+def test_impossible_values_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(SetupError, match=message):
+        PretrainingConfig(**{"pretext": "models-genesis", "batch_size": 2, **settings})  # type: ignore[arg-type]

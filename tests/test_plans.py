@@ -1,0 +1,99 @@
+"""The view of dataset, plans and configuration, and what is said when one of them is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.plans import list_cases, load_planned_configuration
+from tests.preprocessed import DATASET, smooth_cases, tiny_plans, write_dataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATCH = (8, 16, 16)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return write_dataset(tmp_path, smooth_cases(10, (8, 16, 16), channels=4), PATCH, monkeypatch)
+
+
+def test_view_holds_what_the_plans_say(dataset: Path) -> None:
+    planned = load_planned_configuration("777")
+    assert planned == load_planned_configuration(DATASET)
+    assert planned.patch_size == PATCH
+    assert planned.batch_size == 2
+    assert planned.channel_names == ("channel 0", "channel 1", "channel 2", "channel 3")
+    assert planned.cases_folder == dataset / "nnUNetPlans_cases"
+    assert list_cases(planned.cases_folder) == [f"case_{number:03d}" for number in range(10)]
+
+
+def test_restoration_network_has_as_many_outputs_as_inputs(dataset: Path) -> None:
+    assert dataset.is_dir()
+    network = load_planned_configuration("777").build_restoration_network()
+    output = network(torch.rand(2, 4, *PATCH))
+    assert output.shape == (2, 4, *PATCH)
+    assert output.min() < 0 < output.max()  # linear output
+
+
+def test_channels_are_ordered_by_number_not_by_text(dataset: Path) -> None:
+    content = json.loads((dataset / "dataset.json").read_text())
+    content["channel_names"] = {str(number): f"c{number}" for number in range(11)}
+    (dataset / "dataset.json").write_text(json.dumps(content))
+    assert load_planned_configuration("777").channel_names[-1] == "c10"
+
+
+def test_validation_cases_are_those_that_nnunet_will_choose(dataset: Path) -> None:
+    planned = load_planned_configuration("777")
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+    expected = generate_crossval_split(list_cases(planned.cases_folder), seed=12345, n_splits=5)[3]["val"]
+    assert planned.validation_cases(3) == [str(case) for case in expected]
+    assert not (dataset / "splits_final.json").exists()
+    (dataset / "splits_final.json").write_text(json.dumps([{"train": ["case_001"], "val": ["case_002"]}]))
+    assert planned.validation_cases(0) == ["case_002"]
+    with pytest.raises(SetupError, match="--exclude-fold 1: there are 1 folds"):
+        planned.validation_cases(1)
+
+
+def test_every_missing_thing_is_named_with_the_command_that_makes_it(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def message(*arguments: str) -> str:
+        with pytest.raises(SetupError) as raised:
+            load_planned_configuration(*arguments)
+        return str(raised.value)
+
+    assert "neither a dataset id nor a name" in message("Liver")
+    assert "nnUNetv2_plan_and_preprocess -d 5" in message("5")
+    assert "Dataset005_Heart was never preprocessed" in message("Dataset005_Heart")
+    assert "plans that exist: nnUNetPlans" in message("777", "nnUNetResEncUNetMPlans")
+    assert "has no configuration '3d_lowres'; it has: 3d_fullres" in message("777", "nnUNetPlans", "3d_lowres")
+    for file in (dataset / "nnUNetPlans_cases").glob("*"):
+        file.unlink()
+    assert "nnUNetv2_preprocess -d 777 -p nnUNetPlans -c 3d_fullres" in message("777")
+    shutil.rmtree(dataset / "nnUNetPlans_cases")
+    assert "configuration 3d_fullres is not preprocessed" in message("777")
+    (dataset / "nnUNetPlans.json").write_text("{broken")
+    assert "cannot be read as JSON" in message("777")
+    dataset.with_name("Dataset777_Twice").mkdir()
+    assert "several datasets have the id 777" in message("777")
+    monkeypatch.delenv("nnUNet_results")
+    assert "export nnUNet_results=" in message("777")
+    monkeypatch.setenv("nnUNet_preprocessed", "/nowhere")
+    assert "nnUNet_preprocessed names no folder" in message("777")
+
+
+def test_configurations_inherit(dataset: Path) -> None:
+    plans = tiny_plans(PATCH, 4)
+    configurations = plans["configurations"]
+    assert isinstance(configurations, dict)
+    configurations["3d_large_batch"] = {"inherits_from": "3d_fullres", "batch_size": 8}
+    (dataset / "nnUNetPlans.json").write_text(json.dumps(plans))
+    assert load_planned_configuration("777", "nnUNetPlans", "3d_large_batch").batch_size == 8

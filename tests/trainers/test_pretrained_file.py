@@ -1,0 +1,61 @@
+"""Which file a training starts from: the named one, else the only finished one, else an error that says what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nnunet_genesis import checkpoint
+from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.trainers.genesis import find_pretrained_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def add(results: Path, pretext: str, configuration: str = "3d_fullres", name: str = checkpoint.FINAL_NAME) -> Path:
+    folder = results / checkpoint.folder_name(pretext, "nnUNetPlans", configuration)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).touch()
+    return folder / name
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("nnUNet_genesis_checkpoint", raising=False)
+    return tmp_path / "Dataset003_Liver"
+
+
+def test_the_only_finished_one_is_taken(results: Path) -> None:
+    expected = add(results, "models-genesis")
+    add(results, "models-genesis", "2d")
+    add(results, "masked", name=checkpoint.LATEST_NAME)
+    assert find_pretrained_file(results, "nnUNetPlans", "3d_fullres") == expected
+
+
+def test_the_named_one_comes_first(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(results, "models-genesis")
+    (tmp_path / "mine.pth").touch()
+    monkeypatch.setenv("nnUNet_genesis_checkpoint", str(tmp_path / "mine.pth"))
+    assert find_pretrained_file(results, "nnUNetPlans", "3d_fullres") == tmp_path / "mine.pth"
+    monkeypatch.setenv("nnUNet_genesis_checkpoint", str(tmp_path / "absent.pth"))
+    with pytest.raises(CheckpointError, match="nnUNet_genesis_checkpoint names no file"):
+        find_pretrained_file(results, "nnUNetPlans", "3d_fullres")
+
+
+def test_none_names_the_command_and_lists_what_there_is(results: Path) -> None:
+    unfinished = add(results, "models-genesis", name=checkpoint.LATEST_NAME)
+    with pytest.raises(CheckpointError) as raised:
+        find_pretrained_file(results, "nnUNetPlans", "3d_fullres")
+    text = str(raised.value)
+    assert "genesis-pretrain-nnunet Dataset003_Liver -c 3d_fullres -p nnUNetPlans" in text
+    assert str(unfinished) in text
+
+
+def test_several_are_listed_and_none_is_chosen(results: Path) -> None:
+    files = [add(results, "models-genesis"), add(results, "masked")]
+    with pytest.raises(CheckpointError, match="2 finished pretrainings fit") as raised:
+        find_pretrained_file(results, "nnUNetPlans", "3d_fullres")
+    for file in files:
+        assert str(file) in str(raised.value)
