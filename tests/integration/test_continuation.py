@@ -27,11 +27,22 @@ def losses(content: dict[str, Any]) -> list[tuple[float, float]]:
     return [(entry["train_loss"], entry["val_loss"]) for entry in content["genesis"]["history"]]
 
 
+EIGHT_EPOCHS = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "8", "--seed", "5")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(hippocampus: Workspace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The final checkpoint of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    hippocampus.run(*EIGHT_EPOCHS, "--output", str(folder))
+    return read(folder)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_run_continues_bit_for_bit(hippocampus: Workspace, tmp_path: Path, sent: signal.Signals) -> None:
-    command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "8", "--seed", "5")
-    hippocampus.run(*command, "--output", str(tmp_path / "whole"))
-    process = hippocampus.start(*command, "--output", str(tmp_path / "parts"))
+def test_interrupted_run_continues_bit_for_bit(
+    hippocampus: Workspace, undisturbed: dict[str, Any], tmp_path: Path, sent: signal.Signals
+) -> None:
+    process = hippocampus.start(*EIGHT_EPOCHS, "--output", str(tmp_path))
     assert process.stdout is not None
     output = ""
     while "epoch 2:" not in output:
@@ -43,15 +54,15 @@ def test_interrupted_run_continues_bit_for_bit(hippocampus: Workspace, tmp_path:
     assert process.returncode == 130, rest
     assert "continue with:" in rest
     assert "--c" in rest.split("continue with:")[1]
-    latest = read(tmp_path / "parts", "checkpoint_latest.pth")
+    latest = read(tmp_path, "checkpoint_latest.pth")
     assert 10 <= latest["training_state"]["step"] < 40
-    hippocampus.run(*command, "--output", str(tmp_path / "parts"), "--c")
-    whole, parts = read(tmp_path / "whole"), read(tmp_path / "parts")
-    assert losses(whole) == losses(parts)
-    assert len(losses(whole)) == 8
-    for name, tensor in whole["network_weights"].items():
-        assert torch.equal(tensor, parts["network_weights"][name]), name
-    assert not (tmp_path / "parts" / "checkpoint_latest.pth").exists()
+    hippocampus.run(*EIGHT_EPOCHS, "--output", str(tmp_path), "--c")
+    continued = read(tmp_path)
+    assert losses(continued) == losses(undisturbed)
+    assert len(losses(continued)) == 8
+    for name, tensor in undisturbed["network_weights"].items():
+        assert torch.equal(tensor, continued["network_weights"][name]), name
+    assert not (tmp_path / "checkpoint_latest.pth").exists()
 
 
 def test_other_settings_or_other_data_are_not_continued(hippocampus: Workspace, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def _sample_sides(longest: torch.Tensor, generator: torch.Generator) -> torch.Te
 def _shuffle_tiles_(
     region: torch.Tensor, window: list[int], offset: list[int], coverage: float, generator: torch.Generator
 ) -> None:
-    """Permute whole tiles of `window` in a region (channels, *spatial), in place, so many that they cover `coverage`."""
+    """Permute whole tiles of `window` in a region (channels, *spatial), in place, until they cover `coverage`."""
     counts = [(side - first) // edge for side, first, edge in zip(region.shape[1:], offset, window, strict=True)]
     num_tiles, tile_size = math.prod(max(0, count) for count in counts), math.prod(window)
     if num_tiles == 0 or tile_size == 1:
