@@ -99,14 +99,28 @@ def test_named_file_comes_first(hippocampus: Workspace, pretrained: Path, tmp_pa
     assert f"starting from {copy}" in output
 
 
-def test_scratch_and_stock_trainers_load_nothing(hippocampus: Workspace, pretrained: Path) -> None:
+def test_control_loads_nothing_and_says_so(hippocampus: Workspace, pretrained: Path) -> None:
     assert pretrained.is_file()
-    base = ("nnUNetv2_train", "4", "3d_fullres", "0", *TINY, "-device", "cpu")
-    output = hippocampus.run(*base, "-tr", "nnUNetTrainerGenesis_scratch_1epochs_1iters")
+    trainer = "nnUNetTrainerGenesis_scratch_1epochs_1iters"
+    output = hippocampus.run("nnUNetv2_train", "4", "3d_fullres", "0", *TINY, "-device", "cpu", "-tr", trainer)
     assert "control run, nothing is loaded" in output
     assert "starting from" not in output
-    stock = hippocampus.run(*base, "-tr", "nnUNetTrainer_1epoch")
-    assert "nnunet-genesis" not in stock
+
+
+def test_stock_trainer_trains_as_before(hippocampus: Workspace, pretrained: Path) -> None:
+    assert pretrained.is_file()
+    process = hippocampus.start("nnUNetv2_train", "4", "3d_fullres", "3", *TINY, "-device", "cpu")
+    assert process.stdout is not None
+    output = ""
+    while "Epoch 0" not in output:  # a whole stock epoch would take minutes
+        line = process.stdout.readline()
+        assert line, f"the stock trainer ended before its first epoch:\n{output}"
+        output += line
+    process.kill()
+    process.communicate()
+    assert "nnunet-genesis" not in output
+    fold = hippocampus.results / DATASET / "nnUNetTrainer__nnUNetPlansTiny__3d_fullres" / "fold_3"
+    assert not (fold / "genesis_init.json").exists()
 
 
 def test_missing_or_unfit_files_end_the_training_with_one_message(
