@@ -11,6 +11,7 @@ import torch
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import CheckpointError
+from tests.hostile import RunsCommand
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,16 +77,6 @@ def test_truncated_file_is_refused_and_left(tmp_path: Path, share: float) -> Non
         checkpoint.read(file)
     assert str(file) in str(raised.value)
     assert file.read_bytes() == part
-
-
-class RunsCommand:
-    """A pickle of this creates a file when it is loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, (f"touch {self.path}",)
 
 
 @pytest.mark.parametrize("container", ["torch", "pickle"])

@@ -13,7 +13,8 @@ import torch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.workspace import Workspace
+    from tests.hostile import RunsCommand
+from tests.integration.workspace import Workspace
 
 TINY = ("-p", "nnUNetPlansTiny")
 TRAINER = "nnUNetTrainerGenesis_1epochs_2iters"
@@ -128,13 +129,17 @@ def test_missing_or_unfit_files_end_the_training_with_one_message(
 ) -> None:
     damaged = tmp_path / "damaged.pth"
     damaged.write_bytes(pretrained.read_bytes()[:3000])
+    hostile, trace = tmp_path / "hostile.pth", tmp_path / "code_ran"
+    torch.save({"network_weights": {}, "payload": RunsCommand(trace)}, hostile)
     base = ("nnUNetv2_train", "4", "3d_fullres", "2", "-device", "cpu", "-tr", "nnUNetTrainerGenesis")
     for plans, variable, message in (
         ("nnUNetPlans", "", "genesis-pretrain-nnunet Dataset004_Hippocampus -c 3d_fullres -p nnUNetPlans"),
         ("nnUNetPlansTiny", str(tmp_path / "absent.pth"), "nnUNet_genesis_checkpoint names no file"),
         ("nnUNetPlansTiny", str(damaged), "the file is damaged or incomplete"),
+        ("nnUNetPlansTiny", str(hostile), "could run code"),
         ("nnUNetPlans", str(pretrained), "of the encoder of this PlainConvUNet fits the file"),
     ):
         output = hippocampus.run(*base, "-p", plans, expect=1, nnUNet_genesis_checkpoint=variable)
         assert message in output, output[-3000:]
         assert "Traceback" not in output
+    assert not trace.exists()
