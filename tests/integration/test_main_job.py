@@ -10,11 +10,13 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from tests.hostile import RunsCommand
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.hostile import RunsCommand
-from tests.integration.workspace import Workspace
+    from tests.integration.workspace import Workspace
+
 
 TINY = ("-p", "nnUNetPlansTiny")
 TRAINER = "nnUNetTrainerGenesis_1epochs_2iters"
