@@ -196,7 +196,7 @@ def _finish_epoch(
         {
             "epoch": len(state.history),
             "step": state.step,
-            "train_loss": float(state.epoch_losses.double().mean()),
+            "train_loss": float(state.epoch_losses.cpu().double().mean()),
             "val_loss": validation.evaluate(network),
             "learning_rate": learning_rate(config, state.step - 1),
             "steps_per_second": steps_per_second,

@@ -79,7 +79,9 @@ class ValidationPairs:
             network: The plain network (outside any wrapper for distributed training).
         """
         device = self.fabric.device
-        total = torch.zeros((), dtype=torch.float64, device=device)
+        # Apple's devices have no double precision.
+        precise = torch.float32 if device.type == "mps" else torch.float64
+        total = torch.zeros((), dtype=precise, device=device)
         network.eval()
         with torch.no_grad(), self.fabric.autocast():
             for number in self.share:

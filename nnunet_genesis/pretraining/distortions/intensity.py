@@ -84,9 +84,9 @@ def apply_intensity_curves(units: torch.Tensor, parameters: IntensityCurves) -> 
     if not chosen:
         return result
     tables = curve_tables(parameters.control_points[chosen], parameters.decreasing[chosen])
-    starts = tables[..., :-1].to(units)
-    rises = tables.diff(dim=-1).to(units)
-    slopes = 1 - 2 * parameters.decreasing[chosen].to(units)
+    starts = tables[..., :-1].to(units.dtype).to(units.device)
+    rises = tables.diff(dim=-1).to(units.dtype).to(units.device)
+    slopes = (1 - 2 * parameters.decreasing[chosen].to(units.dtype)).to(units.device)
     for sample, start, rise, slope in zip(chosen, starts, rises, slopes, strict=True):
         for channel in range(units.shape[1]):
             u = units[sample, channel]
