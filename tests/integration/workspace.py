@@ -38,6 +38,7 @@ class Workspace:
     def environment(self, **extra: str) -> dict[str, str]:
         rooms = {name: str(self.root / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
         quick = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "2", "nnUNet_compile": "0", "PYTHONWARNINGS": "ignore"}
+        quick["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin while they wait take the cores from loader processes
         inherited = {name: value for name, value in os.environ.items() if name != "nnUNet_genesis_checkpoint"}
         return {**inherited, **rooms, **quick, **extra}
 
