@@ -60,8 +60,9 @@ class _HostFinder:
     ) -> ModuleSpec | None:
         if fullname != HOST:
             return None
-        sys.meta_path.remove(self)
         for finder in sys.meta_path:
+            if finder is self:
+                continue
             spec = finder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
                 spec.loader = _ExtendingLoader(spec.loader)  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import sys
@@ -19,7 +20,8 @@ from nnunet_genesis.config import (
     ModelsGenesisConfig,
     PretrainingConfig,
 )
-from nnunet_genesis.errors import GenesisError
+from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.pretraining.processes import count_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +50,9 @@ def _exit_with(action: Callable[[], int]) -> None:
         code = action()
     except GenesisError as error:
         sys.stderr.write(f"error: {error}\n")
+        code = EXIT_ERROR
+    except OSError as error:
+        sys.stderr.write(f"error: {error.strerror or error}\n  where: {error.filename or 'unknown file'}\n")
         code = EXIT_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -100,15 +105,17 @@ def _genesis_parser() -> argparse.ArgumentParser:
 def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
     from nnunet_genesis import checkpoint
     from nnunet_genesis.plans import load_planned_configuration
+    from nnunet_genesis.pretraining.run_files import stored_config
 
     planned = load_planned_configuration(options.dataset, options.plans, options.configuration)
     stored: dict[str, Any] | None = None
     pretext = options.pretext or "models-genesis"
     folder = checkpoint.folder_name(pretext, planned.plans_name, planned.configuration)
     output = options.output or planned.results_folder / folder
-    latest = output / checkpoint.LATEST_NAME
-    if options.continue_run and latest.exists():
-        stored = checkpoint.read(latest)["genesis"]["config"]
+    if options.workers is not None and options.workers < 0:
+        raise SetupError(f"-np {options.workers}: must not be negative", mend="-np 2")
+    if options.continue_run:
+        stored = stored_config(output)
     config = _resolve_config(options, planned, stored)
 
     from nnunet_genesis.pretraining.run import RunOptions, run_pretraining
@@ -127,9 +134,13 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
             command=shlex.join(["genesis-pretrain-nnunet", *continuing, "--c"]),
         ),
     )
-    if finished and int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0:
+    is_first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    if finished and is_first:
         sys.stdout.write(f"{output / checkpoint.FINAL_NAME}\n")
-    return 0 if finished else EXIT_INTERRUPTED
+        if options.output is not None:
+            sys.stderr.write(f"to train from it: export nnUNet_genesis_checkpoint={output / checkpoint.FINAL_NAME}\n")
+    # The launcher takes any other code of a process that it started for a crash, and would kill the others.
+    return 0 if finished or not is_first else EXIT_INTERRUPTED
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -148,7 +159,10 @@ def _resolve_config(
     if stored is not None:
         settings = {**stored, "models_genesis": ModelsGenesisConfig(**stored["models_genesis"])}
         return PretrainingConfig(**{**settings, **explicit})
-    settings = {"pretext": "models-genesis", "batch_size": planned.batch_size, **explicit}
+    processes = max(1, math.prod(count_processes(options.num_gpus)))
+    # The plans' batch, rounded up to what the processes can share.
+    batch_size = math.ceil(planned.batch_size / processes) * processes
+    settings = {"pretext": "models-genesis", "batch_size": batch_size, **explicit}
     settings.setdefault("learning_rate", DEFAULT_LEARNING_RATES[settings.get("optimizer", "adamw")])
     return PretrainingConfig(**settings)
 

@@ -96,7 +96,14 @@ class PlannedConfiguration:
         else:
             from nnunetv2.utilities.crossval_split import generate_crossval_split
 
-            splits = generate_crossval_split(list_cases(self.cases_folder), seed=12345, n_splits=5)
+            cases = list_cases(self.cases_folder)
+            if len(cases) < 5:
+                raise SetupError(
+                    f"--exclude-fold {fold}: nnU-Net cannot make 5 folds of {len(cases)} cases",
+                    where=splits_file,
+                    mend="write splits_final.json yourself, or leave --exclude-fold out",
+                )
+            splits = generate_crossval_split(cases, seed=12345, n_splits=5)
         if not 0 <= fold < len(splits):
             raise SetupError(
                 f"--exclude-fold {fold}: there are {len(splits)} folds, 0 to {len(splits) - 1}",
@@ -141,6 +148,12 @@ def load_planned_configuration(
             )
     plans = _read_json(plans_file, dataset_id)
     dataset_json = _read_json(dataset_file, dataset_id)
+    if "configurations" not in plans:
+        raise SetupError(
+            "these are no nnU-Net v2 plans: no configurations",
+            where=plans_file,
+            mend="nnUNetv2_plan_experiment -d " + str(dataset_id),
+        )
     if configuration not in plans["configurations"]:
         raise SetupError(
             f"{plans_name} has no configuration '{configuration}'; it has: {', '.join(plans['configurations'])}",

@@ -87,8 +87,14 @@ def test_results_are_never_replaced_unasked(dataset: Path, tmp_path: Path, capsy
     assert final.read_bytes() == before
     assert pretrain(*RUN, "--overwrite", "--seed", "4") == 0
     assert checkpoint.read(final)["genesis"]["seed"] == 4
-    (final.parent / "checkpoint_latest.pth").write_bytes(b"")
+    assert pretrain(*RUN, "--c", "--lr", "0.5") == 1
+    assert "learning_rate: 0.001 in the file, 0.5 now" in capsys.readouterr().err
     final.unlink()
+    assert pretrain(*RUN) == 1
+    assert "the best checkpoint of a pretraining" in capsys.readouterr().err
+    assert pretrain(*RUN, "--c") == 1
+    assert "there is nothing to continue from, but a checkpoint_best.pth" in capsys.readouterr().err
+    (final.parent / "checkpoint_latest.pth").write_bytes(b"")
     assert pretrain(*RUN) == 1
     assert "--c to continue it" in capsys.readouterr().err
 
@@ -120,6 +126,8 @@ def test_truncated_checkpoint_is_not_continued_and_not_touched(
         (["777", "-device", "cpu", "--exclude-fold", "9"], "--exclude-fold 9: there are 5 folds"),
         (["777", "-device", "cpu", "--val-fraction", "2"], "--val-fraction 2.0"),
         (["777", "-device", "cpu", "-num_gpus", "0"], "-num_gpus 0: must be at least 1"),
+        (["777", "-device", "cpu", "-np", "-1"], "-np -1: must not be negative"),
+        (["777", "-device", "cpu", "--precision", "16-mixed"], "--precision 16-mixed"),
         (["777", "-device", "cpu", "--c", "--overwrite"], "contradict each other"),
     ],
 )

@@ -60,6 +60,11 @@ def test_validation_cases_are_those_that_nnunet_will_choose(dataset: Path) -> No
     assert planned.validation_cases(0) == ["case_002"]
     with pytest.raises(SetupError, match="--exclude-fold 1: there are 1 folds"):
         planned.validation_cases(1)
+    (dataset / "splits_final.json").unlink()
+    for case in list_cases(planned.cases_folder)[4:]:
+        (planned.cases_folder / f"{case}.b2nd").unlink()
+    with pytest.raises(SetupError, match="cannot make 5 folds of 4 cases"):
+        planned.validation_cases(0)
 
 
 def test_every_missing_thing_is_named_with_the_command_that_makes_it(

@@ -1,4 +1,4 @@
-"""All sizes of the demonstration, chosen so that it takes about twelve minutes on two idle CPU cores."""
+"""All sizes of the demonstration, chosen so that it takes about ten minutes on two idle CPU cores."""
 
 from nnunet_genesis.demo.synthetic_ct import Split
 
@@ -27,15 +27,15 @@ SCRATCH_TRAINER = f"nnUNetTrainerGenesis_scratch_{SCHEDULE}"
 # Seconds for each stage on two idle cores of an AMD EPYC; they only shape the progress bar. Of each training, about 85
 # go to nnU-Net's final validation.
 EXPECTED_SECONDS = {
-    "scans": 20.0,
-    "plan": 22.0,
-    "preprocess": 16.0,
-    "pretrain": 135.0,
-    "train_pretrained": 215.0,
-    "train_scratch": 215.0,
-    "predict_pretrained": 30.0,
-    "evaluate_pretrained": 7.0,
-    "predict_scratch": 30.0,
-    "evaluate_scratch": 7.0,
+    "scans": 16.0,
+    "plan": 13.0,
+    "preprocess": 11.0,
+    "pretrain": 90.0,
+    "train_pretrained": 200.0,
+    "train_scratch": 190.0,
+    "predict_pretrained": 28.0,
+    "evaluate_pretrained": 5.0,
+    "predict_scratch": 28.0,
+    "evaluate_scratch": 5.0,
     "report": 5.0,
 }

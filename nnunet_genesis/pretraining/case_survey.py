@@ -71,7 +71,10 @@ def survey_cases(
             found, total=len(pending), desc="checking cases", unit="case", disable=not (show_progress and pending)
         )
         records = unchanged | dict(zip(pending, bar, strict=True))
-    survey_file.write_text(json.dumps({case: asdict(records[case]) for case in sorted(records)}, indent=1) + "\n")
+    if pending:
+        part = survey_file.with_name(f".{survey_file.name}.tmp")
+        part.write_text(json.dumps({case: asdict(records[case]) for case in sorted(records)}, indent=1) + "\n")
+        part.replace(survey_file)
     return {case: records[case] for case in cases}
 
 

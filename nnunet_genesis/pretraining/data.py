@@ -148,7 +148,8 @@ def _draw_first_voxel(length: int, side: int, generator: np.random.Generator) ->
 
 
 def _prepare_worker(_: int) -> None:
-    """One thread per worker; Ctrl-C is for the main process to handle."""
+    """One thread per worker; Ctrl-C and SIGTERM are for the main process, which ends its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
     blosc2.set_nthreads(1)

@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.processes import count_processes
 
 
 def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
@@ -24,11 +25,8 @@ def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
     Raises:
         SetupError: If the device is not there, or fewer of it than asked for.
     """
+    num_devices, num_nodes = count_processes(num_devices)
     _check_device(device, num_devices)
-    num_nodes = 1
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        num_devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        num_nodes = int(os.environ["WORLD_SIZE"]) // num_devices
     distributed = num_devices * num_nodes > 1
     fabric = Fabric(
         accelerator=device,
@@ -70,8 +68,12 @@ def _check_device(device: str, num_devices: int) -> None:
 
 
 def _resolve_precision(device: str, precision: str) -> str:
+    if precision == "16-mixed" and device == "cpu":
+        raise SetupError("--precision 16-mixed: processors have no half precision", mend="--precision bf16-mixed")
     if precision != "auto":
         return precision
     if device != "cuda":
         return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    # torch calls emulated bfloat16 "supported" too; only from compute capability 8 on is it fast.
+    native = torch.version.hip is not None or torch.cuda.get_device_capability()[0] >= 8
+    return "bf16-mixed" if native else "16-mixed"

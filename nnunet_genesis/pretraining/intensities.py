@@ -1,7 +1,8 @@
 """Normalised units: what range of values each channel of the preprocessed data has.
 
-Distortions work on u = (x - lo) / (hi - lo). For CT, lo and hi are the clip bounds of the plans; for everything else
-they are the 0.5 and 99.5 percentiles of the foreground of the training cases.
+Distortions work on u = (x - lo) / (hi - lo). For CT, lo and hi are the clip bounds of the plans. For everything else
+they are the 0.5 and 99.5 percentiles of the training cases: of the voxels inside nnU-Net's mask where it normalised by
+one, else of all voxels, air included, since without labels or a mask nothing tells foreground from it safely (ours).
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nnunet_genesis.errors import GenesisError
 from nnunet_genesis.pretraining.seeds import Stream, torch_generator
 
 if TYPE_CHECKING:
@@ -137,12 +139,15 @@ def train(
             state.best_val_loss = min(state.best_val_loss, state.history[-1]["val_loss"])
             epoch_start, epoch_first_step = time.monotonic(), state.step
 
-        save_is_due = time.monotonic() - last_save > SECONDS_BETWEEN_SAVES
+        first_epoch_ends = state.step == config.iterations_per_epoch
+        save_is_due = first_epoch_ends or time.monotonic() - last_save > SECONDS_BETWEEN_SAVES
         stops, saves = _agree(fabric, state.step, stop.requested, save_is_due)
         if (stops or saves) and state.step < total_steps:
             _share_epoch_losses(fabric, state)
-            if monitor is not None:
+            if monitor is not None and bool(state.epoch_losses.isfinite().all()):
                 files.write_latest(network, progress_entry(state, baselines), _training_state(fabric, optimizer, state))
+            # A process that ended earlier would make the launcher kill the one that is still writing.
+            fabric.barrier()
             last_save = time.monotonic()
         if stops:
             return state.step == total_steps
@@ -202,6 +207,17 @@ def _finish_epoch(
             "steps_per_second": steps_per_second,
         }
     )
+    _check_finite(state.history[-1])
+
+
+def _check_finite(entry: dict[str, Any]) -> None:
+    """Stop a run whose losses are not numbers any more: its weights are lost, those of earlier epochs are not."""
+    for name in ("train_loss", "val_loss"):
+        if not math.isfinite(entry[name]):
+            raise GenesisError(
+                f"epoch {entry['epoch'] + 1}: {name} is {entry[name]}; training diverged and was stopped",
+                mend="--c to go on from the last save, or --overwrite with a lower --lr to start anew",
+            )
 
 
 def _share_epoch_losses(fabric: Fabric, state: TrainingState) -> None:

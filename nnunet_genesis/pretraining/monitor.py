@@ -44,7 +44,9 @@ class Monitor:
         self.first_step, self.total_steps = first_step, total_steps
         self._started = time.monotonic()
         self._last_pictures = 0.0
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        self._tensorboard = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None
+        )
         self._bar = tqdm(
             total=total_steps,
             initial=first_step,
@@ -58,10 +60,10 @@ class Monitor:
         self._shown: dict[str, str] = {}
 
     def step(self, step: int, loss: float | None) -> None:
-        """Count a step; `loss` is None where reading it would make the device wait."""
+        """Show that `step` steps are done; `loss` is None where reading it would make the device wait."""
         if loss is not None:
             self._shown["loss"] = f"{loss:.4f}"
-            self._shown["end"] = self._expected_end(step + 1)
+            self._shown["end"] = self._expected_end(step)
             self._bar.set_postfix(self._shown, refresh=False)
         self._bar.update(1)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from nnunet_genesis import checkpoint
-from nnunet_genesis.errors import CheckpointError, SetupError
+from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError
 from nnunet_genesis.pretraining.case_survey import SURVEY_FILE, sample_intensities, survey_cases
 from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
 from nnunet_genesis.pretraining.devices import launch_fabric, should_compile
@@ -23,8 +24,15 @@ from nnunet_genesis.pretraining.loop import (
 )
 from nnunet_genesis.pretraining.monitor import LOGGER, Monitor, start_logging, stop_logging
 from nnunet_genesis.pretraining.pretexts import build_pretext
+from nnunet_genesis.pretraining.processes import count_processes
 from nnunet_genesis.pretraining.provenance import describe_run, nnssl_adaptation_plan
-from nnunet_genesis.pretraining.run_files import RunFiles, check_output_folder, check_same_run, remove_results
+from nnunet_genesis.pretraining.run_files import (
+    RunFiles,
+    check_output_folder,
+    check_same_data,
+    check_same_run,
+    remove_results,
+)
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
 from nnunet_genesis.pretraining.split import CaseSplit, split_cases
 from nnunet_genesis.pretraining.validation import ValidationPairs
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
+    from nnunet_genesis.pretraining.case_survey import CaseRecord
     from nnunet_genesis.pretraining.intensities import IntensityRange
 
 
@@ -74,16 +83,18 @@ def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, op
     """
     check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
     split = split_cases(planned, config)
-    if options.continue_run and (options.output / checkpoint.FINAL_NAME).exists():
-        checkpoint.read(options.output / checkpoint.FINAL_NAME)
+    final = options.output / checkpoint.FINAL_NAME
+    if options.continue_run and final.exists():
+        check_same_run(checkpoint.read(final)["genesis"]["config"], config, final)
         return True
     resumed = _read_latest(options, config) if options.continue_run else None
-    fabric = launch_fabric(options.device, options.num_devices, config.precision)
-    if config.batch_size % fabric.world_size:
+    world_size = math.prod(count_processes(options.num_devices))
+    if world_size > 0 and config.batch_size % world_size:
         raise SetupError(
-            f"a batch of {config.batch_size} cannot be divided among {fabric.world_size} processes",
-            mend=f"--batch-size {-(-config.batch_size // fabric.world_size) * fabric.world_size}",
+            f"a batch of {config.batch_size} cannot be divided among {world_size} processes",
+            mend=f"--batch-size {math.ceil(config.batch_size / world_size) * world_size}",
         )
+    fabric = launch_fabric(options.device, options.num_devices, config.precision)
     if fabric.is_global_zero:
         options.output.mkdir(parents=True, exist_ok=True)
     start_logging(options.output if fabric.is_global_zero else None)
@@ -104,21 +115,17 @@ def _run(
 ) -> bool:
     if options.continue_run and resumed is None:
         LOGGER.warning("--c: there is no checkpoint to continue from in %s, starting a new run", options.output)
-    with fabric.rank_zero_first():  # the first process fills the survey that the others read
-        records = survey_cases(
-            planned,
-            [*split.train, *split.validation],
-            options.output / SURVEY_FILE,
-            workers=options.workers,
-            show_progress=fabric.is_global_zero,
-        )
+    records = _survey(fabric, planned, split, options)
     intensities = measure_range(
         planned, sample_intensities(planned, split.train, numpy_generator(config.seed, Stream.INTENSITIES))
     )
     pretext = build_pretext(config, planned.patch_size, intensities)
+    description = describe_run(
+        planned, config, split=split, records=records, intensities=intensities, citations=pretext.citations
+    )
     network = _build_network(planned, config.seed)
     if resumed is not None:
-        _check_same_data(resumed["genesis"], split, records, options)
+        check_same_data(resumed["genesis"], description, options.output / checkpoint.LATEST_NAME)
         network.load_state_dict(resumed["network_weights"])
     wrapped, optimizer = _set_up(fabric, network, config, options.device)
     state = TrainingState(step=0, epoch_losses=torch.zeros(config.iterations_per_epoch, device=fabric.device))
@@ -140,13 +147,7 @@ def _run(
         fabric=fabric,
     )
     baselines = validation.baselines()
-    files = RunFiles(
-        options.output,
-        describe_run(
-            planned, config, split=split, records=records, intensities=intensities, citations=pretext.citations
-        ),
-        nnssl_adaptation_plan(planned),
-    )
+    files = RunFiles(options.output, description, nnssl_adaptation_plan(planned))
     LOGGER.info(
         "%s on %s, %s, %s: %d cases to learn from, %d held out, %d excluded; batch %d on %d process(es), %s",
         config.pretext,
@@ -200,28 +201,49 @@ def _run(
 def _read_latest(options: RunOptions, config: PretrainingConfig) -> dict[str, Any] | None:
     file = options.output / checkpoint.LATEST_NAME
     if not file.exists():
+        if (options.output / checkpoint.BEST_NAME).exists():
+            raise CheckpointError(
+                f"there is nothing to continue from, but a {checkpoint.BEST_NAME} that a new run would replace",
+                where=options.output,
+                mend="--overwrite to replace it, or --output for another folder",
+            )
         return None
-    content = checkpoint.read(file)
+    try:
+        content = checkpoint.read(file)
+    except CheckpointError as error:
+        raise CheckpointError(
+            error.problem,
+            where=file,
+            mend="--overwrite to start anew, or --output for another folder;"
+            f" {checkpoint.BEST_NAME} beside it, if it exists, holds weights to train from; the file was left as it is",
+        ) from error
     if "training_state" not in content:
         raise CheckpointError("the file holds weights but nothing to continue from", where=file, mend="--overwrite")
     check_same_run(content["genesis"]["config"], config, file)
     return content
 
 
-def _check_same_data(genesis: dict[str, Any], split: CaseSplit, records: dict[str, Any], options: RunOptions) -> None:
-    now = {case: records[case].sha256 for case in split.train}
-    if genesis["cases"] != now:
-        changed = sorted(set(genesis["cases"].items()) ^ set(now.items()))
-        raise SetupError(
-            f"--c continues a run, and {len({case for case, _ in changed})} of its cases changed since,"
-            f" the first is {changed[0][0]}",
-            where=options.output / checkpoint.LATEST_NAME,
-            mend="restore the preprocessed cases, or start anew with --output",
-        )
+def _survey(
+    fabric: Fabric, planned: PlannedConfiguration, split: CaseSplit, options: RunOptions
+) -> dict[str, CaseRecord]:
+    """Survey the cases in the first process; all others get its result, or fail with its error."""
+    outcome: dict[str, CaseRecord] | GenesisError | None = None
+    if fabric.is_global_zero:
+        cases = [*split.train, *split.validation]
+        try:
+            outcome = survey_cases(
+                planned, cases, options.output / SURVEY_FILE, workers=options.workers, show_progress=True
+            )
+        except GenesisError as error:
+            outcome = error
+    outcome = fabric.broadcast(outcome)
+    if isinstance(outcome, GenesisError):
+        raise outcome
+    return outcome  # type: ignore[return-value]
 
 
 def _build_network(planned: PlannedConfiguration, seed: int) -> nn.Module:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         # torch's initialisers know only the global generator.
         torch.manual_seed(int(numpy_generator(seed, Stream.INITIAL_WEIGHTS).integers(1 << 62)))
         return planned.build_restoration_network()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import checkpoint
-from nnunet_genesis.errors import SetupError
+from nnunet_genesis.errors import CheckpointError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nnunet_genesis.config import PretrainingConfig
+
+
+SAME_DATA = (
+    "dataset", "plans", "configuration", "patch_size", "architecture", "cases", "validation_cases", "intensity_range",
+)  # fmt: skip
+"""Entries of the provenance that a continued run must share with its beginning."""
 
 
 def check_output_folder(folder: Path, *, continue_run: bool, overwrite: bool) -> None:
@@ -30,6 +36,7 @@ def check_output_folder(folder: Path, *, continue_run: bool, overwrite: bool) ->
     for name, state, mend in (
         (checkpoint.FINAL_NAME, "a finished", "--overwrite to replace it, or --output for another folder"),
         (checkpoint.LATEST_NAME, "an unfinished", "--c to continue it, or --overwrite to replace it"),
+        (checkpoint.BEST_NAME, "the best checkpoint of a", "--overwrite to replace it, or --output for another folder"),
     ):
         if (folder / name).exists():
             raise SetupError(f"there is {state} pretraining already", where=folder / name, mend=mend)
@@ -39,6 +46,39 @@ def remove_results(folder: Path) -> None:
     """Remove the checkpoints of an earlier run that ``--overwrite`` gives up."""
     for name in (checkpoint.FINAL_NAME, checkpoint.LATEST_NAME, checkpoint.BEST_NAME):
         (folder / name).unlink(missing_ok=True)
+
+
+def stored_config(folder: Path) -> dict[str, Any] | None:
+    """Settings of the run in a folder, unfinished or finished; None where there is none or its file is damaged."""
+    for name in (checkpoint.LATEST_NAME, checkpoint.FINAL_NAME):
+        if (folder / name).exists():
+            try:
+                config: dict[str, Any] = checkpoint.read(folder / name)["genesis"]["config"]
+            except CheckpointError:
+                return None  # told in full where the file is needed
+            return config
+    return None
+
+
+def check_same_data(stored: Mapping[str, Any], now: Mapping[str, Any], file: Path) -> None:
+    """Refuse to continue a run on other data or for another network.
+
+    Args:
+        stored: The ``genesis`` entry of the file to continue from.
+        now: The same entry of the run that is about to start.
+        file: For the message.
+
+    Raises:
+        SetupError: Naming what changed.
+    """
+    for name in SAME_DATA:
+        if stored.get(name) != now[name]:
+            difference = _first_difference(stored.get(name), now[name])
+            raise SetupError(
+                f"--c continues a run, and its {name.replace('_', ' ')} changed since{difference}",
+                where=file,
+                mend="restore the plans and the preprocessed cases as they were, or start anew with --output",
+            )
 
 
 def check_same_run(stored: Mapping[str, Any], config: PretrainingConfig, file: Path) -> None:
@@ -100,6 +140,13 @@ class RunFiles:
         file = self.folder / name
         checkpoint.write(file, content)
         return file
+
+
+def _first_difference(stored: Any, now: Any) -> str:
+    if not isinstance(stored, dict):
+        return f": {stored} in the file, {now} now"
+    names = sorted(name for name in {*stored, *now} if stored.get(name) != now.get(name))
+    return f", the first difference is at {names[0]}"
 
 
 def _on_cpu(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -70,6 +70,7 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
         )
         content = checkpoint.read(file)
         report = load_encoder_weights(unwrap(self.network), content["network_weights"], source=file)
+        seen = self._validation_cases_seen(content["genesis"])
         self._record_initialization(
             {
                 "initialization": "pretrained encoder",
@@ -77,11 +78,23 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
                 "sha256": checkpoint.sha256_of_file(file),
                 "pretext": content["genesis"]["pretext"],
                 "pretraining_dataset": content["genesis"]["dataset"],
+                "validation_cases_seen_in_pretraining": seen,
                 "transfer": report.as_dict(),
             }
         )
+        if seen:
+            self.print_to_log_file(
+                f"nnunet-genesis: WARNING: pretraining saw {len(seen)} validation case(s) of fold {self.fold}: its"
+                f" score is not one of unseen images. Pretrain with --exclude-fold {self.fold} to report it."
+            )
         for line in _log_lines(file, content, report):
             self.print_to_log_file(line)
+
+    def _validation_cases_seen(self, genesis: dict[str, Any]) -> list[str]:
+        if self.fold == "all" or genesis["dataset"] != self.plans_manager.dataset_name:
+            return []
+        _, validation = self.do_split()
+        return sorted({str(case) for case in validation} & {*genesis["cases"], *genesis["validation_cases"]})
 
     def _record_initialization(self, record: dict[str, Any]) -> None:
         if self.local_rank != 0:

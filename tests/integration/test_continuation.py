@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -95,6 +96,45 @@ def test_two_processes_take_the_steps_of_one(hippocampus: Workspace, tmp_path: P
         assert ours == pytest.approx(theirs, rel=1e-5)
     for name, tensor in one["network_weights"].items():
         torch.testing.assert_close(tensor, two["network_weights"][name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_two_interrupted_processes_save_and_continue(hippocampus: Workspace, tmp_path: Path) -> None:
+    command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "30", "-num_gpus", "2", "--output", str(tmp_path))
+    process = hippocampus.start(*command, new_session=True, OMP_NUM_THREADS="1")
+    assert process.stdout is not None
+    while line := process.stdout.readline():
+        if "epoch 2:" in line:
+            break
+    os.killpg(process.pid, signal.SIGTERM)  # as a scheduler does: every process of the group is told
+    rest, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, rest
+    assert "continue with:" in rest
+    step = read(tmp_path, "checkpoint_latest.pth")["training_state"]["step"]
+    assert 10 <= step < 150
+    assert step % 10 == 0
+    output = hippocampus.run(*command, "--c", OMP_NUM_THREADS="1")
+    assert "epoch 30:" in output
+    assert "epoch 1:" not in output
+
+
+def test_replanned_network_is_not_continued(hippocampus: Workspace, tmp_path: Path) -> None:
+    command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "60", "--output", str(tmp_path))
+    process = hippocampus.start(*command)
+    assert process.stdout is not None
+    while line := process.stdout.readline():
+        if "epoch 1:" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    plans = hippocampus.preprocessed / "Dataset004_Hippocampus" / "nnUNetPlansTiny.json"
+    before = plans.read_text()
+    try:
+        plans.write_text(before.replace('"patch_size": [24, 32, 24]', '"patch_size": [24, 24, 24]'))
+        output = hippocampus.run(*command, "--c", expect=1)
+    finally:
+        plans.write_text(before)
+    assert "its patch size changed since: [24, 32, 24] in the file, [24, 24, 24] now" in output
+    assert "Traceback" not in output
 
 
 def test_batch_that_cannot_be_divided_is_refused(hippocampus: Workspace, tmp_path: Path) -> None:

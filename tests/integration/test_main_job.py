@@ -49,6 +49,8 @@ def test_log_and_record_say_what_was_loaded(fold_folder: Path, pretrained: Path)
     assert "100 % of the encoder's parameters" in log
     record = json.loads((fold_folder / "genesis_init.json").read_text())
     assert record["sha256"] == hashlib.sha256(pretrained.read_bytes()).hexdigest()
+    assert record["validation_cases_seen_in_pretraining"] == []
+    assert "WARNING: pretraining saw" not in log
     assert record["transfer"]["encoder_share"] == 1
     assert record["transfer"]["tensors_unmatched"] == 0
     assert 0.2 < record["transfer"]["network_share"] < 1
@@ -100,6 +102,9 @@ def test_named_file_comes_first(hippocampus: Workspace, pretrained: Path, tmp_pa
         nnUNet_genesis_checkpoint=str(copy),
     )  # fmt: skip
     assert f"starting from {copy}" in output
+    # Fold 0 was excluded from this pretraining, fold 1 was not.
+    assert "WARNING: pretraining saw" in output
+    assert "Pretrain with --exclude-fold 1" in output
 
 
 def test_control_loads_nothing_and_says_so(hippocampus: Workspace, pretrained: Path) -> None:

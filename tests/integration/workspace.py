@@ -42,7 +42,7 @@ class Workspace:
         inherited = {name: value for name, value in os.environ.items() if name != "nnUNet_genesis_checkpoint"}
         return {**inherited, **rooms, **quick, **extra}
 
-    def start(self, *command: str, **extra: str) -> subprocess.Popen[str]:
+    def start(self, *command: str, new_session: bool = False, **extra: str) -> subprocess.Popen[str]:
         """Start a command; the executable is taken from beside the interpreter."""
         return subprocess.Popen(
             [str(SCRIPTS / command[0]), *command[1:]],
@@ -51,11 +51,12 @@ class Workspace:
             stderr=subprocess.STDOUT,
             text=True,
             cwd=self.root,
+            start_new_session=new_session,
         )
 
     def run(self, *command: str, expect: int = 0, timeout: float = 600, **extra: str) -> str:
         """Run a command to its end and return its output; another exit code than expected fails with the output."""
-        process = self.start(*command, **extra)
+        process = self.start(*command, new_session=False, **extra)
         output, _ = process.communicate(timeout=timeout)
         assert process.returncode == expect, f"{' '.join(command)} ended with {process.returncode}:\n{output[-6000:]}"
         return output
