@@ -159,7 +159,7 @@ def _resolve_config(
     if stored is not None:
         settings = {**stored, "models_genesis": ModelsGenesisConfig(**stored["models_genesis"])}
         return PretrainingConfig(**{**settings, **explicit})
-    processes = max(1, math.prod(count_processes(options.num_gpus)))
+    processes = math.prod(count_processes(options.num_gpus))
     # The plans' batch, rounded up to what the processes can share.
     batch_size = math.ceil(planned.batch_size / processes) * processes
     settings = {"pretext": "models-genesis", "batch_size": batch_size, **explicit}

@@ -51,8 +51,6 @@ def should_compile(device: str) -> bool:
 
 
 def _check_device(device: str, num_devices: int) -> None:
-    if num_devices < 1:
-        raise SetupError(f"-num_gpus {num_devices}: must be at least 1", mend="-num_gpus 1")
     if device == "cuda":
         available = torch.cuda.device_count()
         if available < num_devices:

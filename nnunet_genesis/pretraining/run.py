@@ -89,7 +89,7 @@ def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, op
         return True
     resumed = _read_latest(options, config) if options.continue_run else None
     world_size = math.prod(count_processes(options.num_devices))
-    if world_size > 0 and config.batch_size % world_size:
+    if config.batch_size % world_size:
         raise SetupError(
             f"a batch of {config.batch_size} cannot be divided among {world_size} processes",
             mend=f"--batch-size {math.ceil(config.batch_size / world_size) * world_size}",

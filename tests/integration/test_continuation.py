@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from tests.integration.workspace import read_until
+
 if TYPE_CHECKING:
     from tests.integration.workspace import Workspace
 
@@ -26,6 +28,13 @@ def read(folder: Path, name: str = "checkpoint_final.pth") -> dict[str, Any]:
 
 def losses(content: dict[str, Any]) -> list[tuple[float, float]]:
     return [(entry["train_loss"], entry["val_loss"]) for entry in content["genesis"]["history"]]
+
+
+def interrupt_after_first_epoch(workspace: Workspace, command: tuple[str, ...]) -> None:
+    process = workspace.start(*command)
+    read_until(process, "epoch 1:")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
 
 
 EIGHT_EPOCHS = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "8", "--seed", "5")
@@ -44,12 +53,7 @@ def test_interrupted_run_continues_bit_for_bit(
     hippocampus: Workspace, undisturbed: dict[str, Any], tmp_path: Path, sent: signal.Signals
 ) -> None:
     process = hippocampus.start(*EIGHT_EPOCHS, "--output", str(tmp_path))
-    assert process.stdout is not None
-    output = ""
-    while "epoch 2:" not in output:
-        line = process.stdout.readline()
-        assert line, f"the run ended before its second epoch:\n{output}"
-        output += line
+    read_until(process, "epoch 2:")
     process.send_signal(sent)
     rest, _ = process.communicate(timeout=120)
     assert process.returncode == 130, rest
@@ -68,13 +72,7 @@ def test_interrupted_run_continues_bit_for_bit(
 
 def test_other_settings_or_other_data_are_not_continued(hippocampus: Workspace, tmp_path: Path) -> None:
     command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "40", "--output", str(tmp_path))
-    process = hippocampus.start(*command)
-    assert process.stdout is not None
-    while line := process.stdout.readline():
-        if "epoch 1:" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    interrupt_after_first_epoch(hippocampus, command)
     output = hippocampus.run(*command, "--c", "--lr", "0.1", expect=1)
     assert "learning_rate: 0.001 in the file, 0.1 now" in output
     assert "Traceback" not in output
@@ -101,10 +99,7 @@ def test_two_processes_take_the_steps_of_one(hippocampus: Workspace, tmp_path: P
 def test_two_interrupted_processes_save_and_continue(hippocampus: Workspace, tmp_path: Path) -> None:
     command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "30", "-num_gpus", "2", "--output", str(tmp_path))
     process = hippocampus.start(*command, new_session=True, OMP_NUM_THREADS="1")
-    assert process.stdout is not None
-    while line := process.stdout.readline():
-        if "epoch 2:" in line:
-            break
+    read_until(process, "epoch 2:")
     os.killpg(process.pid, signal.SIGTERM)  # as a scheduler does: every process of the group is told
     rest, _ = process.communicate(timeout=120)
     assert process.returncode == 130, rest
@@ -119,13 +114,7 @@ def test_two_interrupted_processes_save_and_continue(hippocampus: Workspace, tmp
 
 def test_replanned_network_is_not_continued(hippocampus: Workspace, tmp_path: Path) -> None:
     command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "60", "--output", str(tmp_path))
-    process = hippocampus.start(*command)
-    assert process.stdout is not None
-    while line := process.stdout.readline():
-        if "epoch 1:" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    interrupt_after_first_epoch(hippocampus, command)
     plans = hippocampus.preprocessed / "Dataset004_Hippocampus" / "nnUNetPlansTiny.json"
     before = plans.read_text()
     try:

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 
 from tests.hostile import RunsCommand
+from tests.integration.workspace import read_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,12 +119,7 @@ def test_control_loads_nothing_and_says_so(hippocampus: Workspace, pretrained: P
 def test_stock_trainer_trains_as_before(hippocampus: Workspace, pretrained: Path) -> None:
     assert pretrained.is_file()
     process = hippocampus.start("nnUNetv2_train", "4", "3d_fullres", "3", *TINY, "-device", "cpu")
-    assert process.stdout is not None
-    output = ""
-    while "Epoch 0" not in output:  # a whole stock epoch would take minutes
-        line = process.stdout.readline()
-        assert line, f"the stock trainer ended before its first epoch:\n{output}"
-        output += line
+    output = read_until(process, "Epoch 0")  # a whole stock epoch would take minutes
     process.kill()
     process.communicate()
     assert "nnunet-genesis" not in output

@@ -62,6 +62,17 @@ class Workspace:
         return output
 
 
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """Read a started command's output up to the line that holds a text; fails where the command ends before."""
+    assert process.stdout is not None
+    output = ""
+    while text not in output:
+        line = process.stdout.readline()
+        assert line, f"the command ended before it wrote {text!r}:\n{output}"
+        output += line
+    return output
+
+
 def make_workspace(root: Path) -> Workspace:
     workspace = Workspace(root)
     for folder in (workspace.raw, workspace.preprocessed, workspace.results):
