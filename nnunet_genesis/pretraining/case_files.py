@@ -70,13 +70,13 @@ def open_case(folder: Path, case: str) -> CaseArray:
 
 
 def read_part(array: CaseArray, part: tuple[slice, ...], folder: Path, case: str) -> npt.NDArray[np.float32]:
-    """Read a part of an open case as float32.
+    """Read a part of an open case as float32 into memory of its own.
 
     Raises:
         DataError: If the file is damaged there.
     """
     try:
-        return np.asarray(array[part], dtype=np.float32)
+        return np.require(array[part], np.float32, ["C", "O", "W", "E"])
     except Exception as error:  # see open_case
         raise _unreadable(find_case_file(folder, case), error) from error
 

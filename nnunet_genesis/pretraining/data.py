@@ -60,45 +60,44 @@ class PatchDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """Read patch number `index`, any non-negative integer.
 
         Returns:
-            Patch (channels, *patch_size) float32 and weight (1, *patch_size) float32, 1 inside the case and 0 on
-            padding.
+            Patch (channels, *patch_size) float32, and the box inside it that is no padding: (spatial axes, 2) int64,
+            first voxel and the one after the last.
         """
         generator = np.random.default_rng([*self.seed, index])
-        best: tuple[float, npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
+        best: tuple[float, npt.NDArray[np.float32], list[tuple[int, int]]] | None = None
         for _ in range(MAX_TRIES):
             case = self.cases[generator.integers(len(self.cases))]
-            patch, weight = self._read_patch(case, generator)
-            share = self._background_share(patch, weight)
+            patch, inside = self._read_patch(case, generator)
+            share = self._background_share(patch, inside)
             if best is None or share < best[0]:
-                best = share, patch, weight
+                best = share, patch, inside
             if share <= self.max_background_share:
                 break
-        _, patch, weight = best  # type: ignore[misc]
-        return torch.from_numpy(patch), torch.from_numpy(weight)
+        _, patch, inside = best  # type: ignore[misc]
+        return torch.from_numpy(patch), torch.tensor(inside)
 
-    def _background_share(self, patch: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]) -> float:
-        # Judged on every second voxel per axis, an eighth of the work, where that leaves any voxel of the case.
-        thinned = (slice(None), *[slice(None, None, 2)] * len(self.patch_size))
-        if weight[thinned].any():
-            patch, weight = patch[thinned], weight[thinned]
-        return float(self.intensities.background(patch)[weight[0] > 0].mean())
+    def _background_share(self, patch: npt.NDArray[np.float32], inside: list[tuple[int, int]]) -> float:
+        # Judged on every second voxel per axis, an eighth of the work.
+        thinned = (slice(None), *(slice(start, stop, 2) for start, stop in inside))
+        return float(self.intensities.background(patch[thinned]).mean())
 
     def _read_patch(
         self, case: str, generator: np.random.Generator
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    ) -> tuple[npt.NDArray[np.float32], list[tuple[int, int]]]:
         array = open_case(self.cases_folder, case)
         size = (1,) * (3 - len(self.patch_size)) + self.patch_size
         source: list[slice] = [slice(None)]
-        destination: list[slice] = [slice(None)]
+        inside: list[tuple[int, int]] = []
         for length, side in zip(array.shape[1:], size, strict=True):
             first = _draw_first_voxel(length, side, generator)
             source.append(slice(max(0, first), min(length, first + side)))
-            destination.append(slice(max(0, -first), max(0, -first) + source[-1].stop - source[-1].start))
-        patch = np.zeros((array.shape[0], *size), dtype=np.float32)
-        weight = np.zeros((1, *size), dtype=np.float32)
-        patch[tuple(destination)] = read_part(array, tuple(source), self.cases_folder, case)
-        weight[tuple(destination)] = 1
-        return patch.reshape(-1, *self.patch_size), weight.reshape(1, *self.patch_size)
+            inside.append((max(0, -first), max(0, -first) + source[-1].stop - source[-1].start))
+        patch = read_part(array, tuple(source), self.cases_folder, case)
+        if patch.shape[1:] != size:
+            padded = np.zeros((array.shape[0], *size), dtype=np.float32)
+            padded[(slice(None), *(slice(start, stop) for start, stop in inside))] = patch
+            patch = padded
+        return patch.reshape(-1, *self.patch_size), inside[-len(self.patch_size) :]
 
 
 class StepSampler(Sampler[list[int]]):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from nnunet_genesis.errors import DataError
 
@@ -40,15 +39,10 @@ class IntensityRange:
     high: tuple[float, ...]
     masked: tuple[bool, ...]
 
-    def to_units(self, values: torch.Tensor) -> torch.Tensor:
-        """Map (batch, channels, *spatial) from normalised data to u."""
-        low, width = self._tensors(values)
-        return (values - low) / width
-
-    def from_units(self, units: torch.Tensor) -> torch.Tensor:
-        """Map (batch, channels, *spatial) from u to normalised data."""
-        low, width = self._tensors(units)
-        return units * width + low
+    @property
+    def width(self) -> tuple[float, ...]:
+        """Distance between the two, per channel."""
+        return tuple(high - low for low, high in zip(self.low, self.high, strict=True))
 
     def background(self, patch: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         """Tell which voxels of a (channels, *spatial) patch are background in every channel."""
@@ -59,12 +53,6 @@ class IntensityRange:
             else:
                 background &= channel < low + BACKGROUND_UNITS * (high - low)
         return background
-
-    def _tensors(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        shape = (1, len(self.low), *[1] * (like.ndim - 2))
-        low = torch.tensor(self.low, dtype=like.dtype).view(shape)
-        high = torch.tensor(self.high, dtype=like.dtype).view(shape)
-        return low.to(like.device), (high - low).to(like.device)
 
 
 def plans_range(planned: PlannedConfiguration, channel: int) -> tuple[float, float] | None:

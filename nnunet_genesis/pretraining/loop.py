@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnunet_genesis.errors import GenesisError
+from nnunet_genesis.pretraining.feeding import batches_on_device
 from nnunet_genesis.pretraining.seeds import Stream, torch_generator
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nnunet_genesis.config import PretrainingConfig
+    from nnunet_genesis.pretraining.feeding import Batch
     from nnunet_genesis.pretraining.interruption import StopRequest
     from nnunet_genesis.pretraining.monitor import Monitor
-    from nnunet_genesis.pretraining.pretexts.base import Pretext
+    from nnunet_genesis.pretraining.pretexts.base import Pretext, RestorationPairs
     from nnunet_genesis.pretraining.run_files import RunFiles
     from nnunet_genesis.pretraining.validation import Baselines, ValidationPairs
 
@@ -72,7 +74,7 @@ def train(
     wrapped: nn.Module,
     optimizer: Any,
     pretext: Pretext[Any],
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    batches: Iterable[Batch],
     validation: ValidationPairs,
     baselines: Baselines,
     state: TrainingState,
@@ -89,7 +91,7 @@ def train(
         wrapped: The same network as Fabric prepared it.
         optimizer: As Fabric prepared it.
         pretext: Makes pairs and judges outputs.
-        batches: Patches and weights from `state.step` on, this process's share of every step.
+        batches: Patches, and what of them is no padding, from `state.step` on, this process's share of every step.
         validation: Fixed held-out pairs.
         baselines: What the validation loss is compared with.
         state: Where to start; advanced in place.
@@ -106,16 +108,15 @@ def train(
     last_save = epoch_start = time.monotonic()
     epoch_first_step = state.step
     wrapped.train()
-    for patches, weight in batches:
+    pairs: RestorationPairs | None = None
+    for patches, inside in batches_on_device(batches, fabric.device):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, state.step)
         # All processes draw the whole batch's parameters and take their part: the pairs do not depend on their number.
         parameters = pretext.sample(
             config.batch_size, torch_generator(config.seed, Stream.TRAIN_DISTORTIONS, state.step)
         ).select(own)
-        pairs = pretext.make_pairs(
-            patches.to(fabric.device, non_blocking=True), weight.to(fabric.device, non_blocking=True), parameters
-        )
+        pairs = pretext.make_pairs(patches, inside, parameters, out=pairs)
         losses = pretext.losses(wrapped(pairs.distorted), pairs)
         loss = torch.stack(list(losses.values())).sum(0).mean()
         optimizer.zero_grad()

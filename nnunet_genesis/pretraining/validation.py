@@ -59,9 +59,9 @@ class ValidationPairs:
         }
 
     def _make(self, dataset: PatchDataset, number: int) -> RestorationPairs:
-        patch, weight = dataset[number]
+        patch, inside = dataset[number]
         parameters = self.parameters.select(slice(number, number + 1))
-        return self.pretext.make_pairs(patch[None], weight[None], parameters)
+        return self.pretext.make_pairs(patch[None], inside[None], parameters)
 
     def baselines(self) -> Baselines:
         """Measure what returning the input, the blurred input or a constant gives (on the first process)."""

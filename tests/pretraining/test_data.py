@@ -44,9 +44,9 @@ def test_every_format_gives_the_same_patches_without_the_segmentation(
         segmentation.unlink()
     dataset = patches(folder, cases, (8, 32, 32))
     for index in range(5):
-        patch, weight = dataset[index]
+        patch, inside = dataset[index]
         assert patch.shape == (2, 8, 32, 32)
-        assert weight.shape == (1, 8, 32, 32)
+        assert inside.tolist() == [[0, 8], [0, 32], [0, 32]]
         assert any(contains(image, patch.numpy()) for image in cases.values())
 
 
@@ -67,11 +67,11 @@ def test_padding_follows_nnunets_rule(tmp_path: Path, monkeypatch: pytest.Monkey
     dataset = patches(folder, cases, (8, 32, 32))
     ours = set()
     for index in range(300):
-        patch, weight = dataset[index]
-        inside = np.argwhere(weight[0].numpy() > 0)
-        assert patch[0][weight[0] == 0].abs().max() == 0
-        assert tuple(np.ptp(inside, axis=0) + 1) == (5, 20, 32)
-        ours.add((int(inside[0, 0]), int(inside[0, 1])))
+        patch, inside = dataset[index]
+        box = tuple(slice(start, stop) for start, stop in inside.tolist())
+        assert patch[0][box].shape == (5, 20, 32)
+        assert patch[0].count_nonzero() == patch[0][box].count_nonzero(), "padding is zero"
+        ours.add((box[0].start, box[1].start))
 
     loader = nnUNetDataLoader.__new__(nnUNetDataLoader)
     loader.need_to_pad, loader.patch_size, loader.has_ignore = np.zeros(3, dtype=int), (8, 32, 32), False
@@ -103,9 +103,9 @@ def test_batches_do_not_depend_on_the_number_of_workers(
     alone = list(build_loader(dataset, StepSampler(0, 5, 2), workers=0, pin_memory=False))
     shared = list(build_loader(dataset, StepSampler(0, 5, 2), workers=workers, pin_memory=False))
     assert len(alone) == len(shared) == 5
-    for (patch, weight), (other_patch, other_weight) in zip(alone, shared, strict=True):
+    for (patch, inside), (other_patch, other_inside) in zip(alone, shared, strict=True):
         assert torch.equal(patch, other_patch)
-        assert torch.equal(weight, other_weight)
+        assert torch.equal(inside, other_inside)
 
 
 def test_processes_and_continued_runs_share_the_same_numbers() -> None:
@@ -122,10 +122,10 @@ def test_two_dimensional_patches_are_slices_of_the_first_axis(tmp_path: Path, mo
     dataset = patches(folder, cases, (32, 16))
     seen = set()
     for index in range(200):
-        patch, weight = dataset[index]
+        patch, box = dataset[index]
         assert patch.shape == (3, 32, 16)
-        assert weight.sum() == 24 * 16
-        inside = patch[:, weight[0].bool()].reshape(3, 24, 16)
+        inside = patch[(slice(None), *(slice(start, stop) for start, stop in box.tolist()))]
+        assert inside.shape == (3, 24, 16)
         seen |= {
             z
             for image in cases.values()

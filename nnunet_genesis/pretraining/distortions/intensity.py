@@ -4,20 +4,23 @@ The curve runs through (0, 0), two random points of the unit square, and (1, 1) 
 curves are decreasing (contrast inverted). Control points inside the unit square make both x(t) and y(t) monotone, so
 every curve is. Outside [0, 1] the curve goes on linearly with slope 1 (or -1): intensities beyond the percentiles that
 define u keep their order and never collapse to one value (ours).
+
+Patches stay in the units of the preprocessed data: the way to u and back is part of the table of a curve.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
+from nnunet_genesis.pretraining.distortions.boxes import chunks_of_box, to_device, whole_box
+from nnunet_genesis.pretraining.distortions.curves import tabulate_curve
 from nnunet_genesis.pretraining.distortions.parameters import BatchParameters, sample_occurrence
 
-CURVE_POINTS = 2048
-"""Points along the Bezier parameter t at which a curve is evaluated."""
-TABLE_CELLS = 4096
-"""Equal cells of [0, 1] in the table that intensities are looked up in, linearly interpolated."""
+if TYPE_CHECKING:
+    from nnunet_genesis.pretraining.intensities import IntensityRange
 
 
 @dataclass(frozen=True)
@@ -46,55 +49,99 @@ def sample_intensity_curves(
     )
 
 
-def curve_tables(control_points: torch.Tensor, decreasing: torch.Tensor) -> torch.Tensor:
-    """Evaluate curves at the borders of `TABLE_CELLS` equal cells of [0, 1].
+@dataclass(frozen=True)
+class ChannelMap:
+    """The curve of one channel as a table over its intensities.
 
-    Args:
-        control_points: (..., 2, 2), inner points (x, y) in [0, 1].
-        decreasing: (...) bool.
-
-    Returns:
-        (..., TABLE_CELLS + 1) float64 in [0, 1], monotone along the last axis.
+    Attributes:
+        scale: Cells of the table per unit of intensity.
+        shift: Cell number of intensity 0.
+        cells: Number of the last cell.
+        starts: (cells + 1,) float32, intensity where a cell begins.
+        rises: (cells + 1,) float32, by how much it changes from a cell's begin to its end.
     """
-    t = torch.linspace(0, 1, CURVE_POINTS, dtype=torch.float64)
-    inner = control_points.double()
-    first, second = 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t)
-    curve = inner[..., 0, :, None] * first + inner[..., 1, :, None] * second + t**3
-    x, y = curve[..., 0, :].contiguous(), curve[..., 1, :]
-    u = torch.linspace(0, 1, TABLE_CELLS + 1, dtype=torch.float64).expand(*x.shape[:-1], -1).contiguous()
-    right = torch.searchsorted(x, u).clamp_(1, CURVE_POINTS - 1)
-    x0, x1 = x.gather(-1, right - 1), x.gather(-1, right)
-    y0, y1 = y.gather(-1, right - 1), y.gather(-1, right)
-    table = y0 + (y1 - y0) * ((u - x0) / (x1 - x0).clamp_min(1e-12)).clamp(0, 1)
-    return torch.where(decreasing[..., None], 1 - table, table)
+
+    scale: float
+    shift: float
+    cells: int
+    starts: torch.Tensor
+    rises: torch.Tensor
+
+    def write(self, values: torch.Tensor, out: torch.Tensor) -> None:
+        """Map float32 values on the CPU, of any shape, into memory of the same shape."""
+        position = torch.add(torch.tensor(self.shift), values, alpha=self.scale)
+        cell = position.clamp(0, self.cells).floor_()
+        number = _as_index(cell).view(-1)
+        position -= cell
+        start = self.starts.index_select(0, number).view(cell.shape)
+        torch.index_select(self.rises, 0, number, out=cell.view(-1))
+        torch.addcmul(start, cell, position, out=out)
 
 
-def apply_intensity_curves(units: torch.Tensor, parameters: IntensityCurves) -> torch.Tensor:
+def find_channel_maps(parameters: IntensityCurves, sample: int, intensities: IntensityRange) -> list[ChannelMap]:
+    """Tabulate the curves of one sample, one per channel."""
+    maps = []
+    for channel, (low, width) in enumerate(zip(intensities.low, intensities.width, strict=True)):
+        points, decreasing = parameters.control_points[sample, channel], parameters.decreasing[sample, channel]
+        table = tabulate_curve(points, decreasing=bool(decreasing))
+        scale = table.cells / width
+        starts, rises = (low + width * table.starts).float(), (width * table.rises).float()
+        maps.append(ChannelMap(scale, 1 - low * scale, table.cells + 1, starts, rises))
+    return maps
+
+
+def apply_intensity_curves(
+    patches: torch.Tensor, parameters: IntensityCurves, intensities: IntensityRange
+) -> torch.Tensor:
     """Map every channel through its curve.
 
     Args:
-        units: (batch, channels, *spatial) in normalised units; values outside [0, 1] are welcome.
+        patches: (batch, channels, *spatial) float32; values outside the range are welcome.
         parameters: Sampled curves.
+        intensities: What u = 0 and u = 1 stand for in each channel.
 
     Returns:
         New tensor of the same shape.
     """
-    result = units.clone()
-    chosen = parameters.applied.nonzero()[:, 0].tolist()
-    if not chosen:
-        return result
-    tables = curve_tables(parameters.control_points[chosen], parameters.decreasing[chosen])
-    starts = tables[..., :-1].to(units.dtype).to(units.device)
-    rises = tables.diff(dim=-1).to(units.dtype).to(units.device)
-    slopes = (1 - 2 * parameters.decreasing[chosen].to(units.dtype)).to(units.device)
-    for sample, start, rise, slope in zip(chosen, starts, rises, slopes, strict=True):
-        for channel in range(units.shape[1]):
-            u = units[sample, channel]
-            inside = u.clamp(0, 1)
-            position = inside * TABLE_CELLS
-            cell = position.int().clamp_(max=TABLE_CELLS - 1)
-            flat = cell.flatten()
-            value = start[channel].index_select(0, flat).view_as(u)
-            value.addcmul_(rise[channel].index_select(0, flat).view_as(u), position.sub_(cell))
-            result[sample, channel] = value.addcmul_(u - inside, slope[channel])
+    if patches.device.type != "cpu":
+        return apply_intensity_curves_batched(patches, parameters, intensities)
+    result = torch.empty_like(patches)
+    for sample, (patch, mapped) in enumerate(zip(patches, result, strict=True)):
+        if not parameters.applied[sample]:
+            mapped.copy_(patch)
+            continue
+        maps = find_channel_maps(parameters, sample, intensities)
+        for channel_map, channel, mapped_channel in zip(maps, patch, mapped, strict=True):
+            for chunk in chunks_of_box(whole_box(tuple(channel.shape))):
+                channel_map.write(channel[chunk], mapped_channel[chunk])
     return result
+
+
+def apply_intensity_curves_batched(
+    patches: torch.Tensor, parameters: IntensityCurves, intensities: IntensityRange
+) -> torch.Tensor:
+    """As `apply_intensity_curves`, on a whole batch at once: the way of accelerators."""
+    # The tables of all channels follow each other in memory.
+    batch_size, num_channels = patches.shape[:2]
+    maps = [m for sample in range(batch_size) for m in find_channel_maps(parameters, sample, intensities)]
+    device, shape = patches.device, (batch_size, num_channels, *[1] * (patches.ndim - 2))
+    scale, shift = (
+        to_device(torch.tensor(values).view(shape), device)
+        for values in zip(*((m.scale, m.shift) for m in maps), strict=True)
+    )
+    sizes = torch.tensor([len(m.starts) for m in maps])
+    last, first = (to_device(values.int().view(shape), device) for values in (sizes - 1, sizes.cumsum(0) - sizes))
+    position = torch.addcmul(shift, patches, scale)
+    cell = position.floor().clamp_(min=0).minimum(last)
+    position -= cell
+    number = (_as_index(cell) + first).view(-1)
+    starts, rises = (to_device(torch.cat(t), device) for t in zip(*((m.starts, m.rises) for m in maps), strict=True))
+    mapped = starts.index_select(0, number).view(patches.shape)
+    mapped.addcmul_(rises.index_select(0, number).view(patches.shape), position)
+    applied = to_device(parameters.applied.view(-1, *[1] * (patches.ndim - 1)), device)
+    return torch.where(applied, mapped, patches)
+
+
+def _as_index(cell: torch.Tensor) -> torch.Tensor:
+    """Whole numbers as int32; what is not a number becomes 0 and cannot point outside the table."""
+    return cell.int().clamp_(min=0)

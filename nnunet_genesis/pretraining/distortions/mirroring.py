@@ -30,18 +30,35 @@ def sample_mirroring(
     return Mirroring(mirrored=counts % 2 == 1)
 
 
-def apply_mirroring(patches: torch.Tensor, parameters: Mirroring) -> torch.Tensor:
+def apply_mirroring(patches: torch.Tensor, parameters: Mirroring, *, out: torch.Tensor | None = None) -> torch.Tensor:
     """Reverse the chosen axes of every sample; channels are never touched.
 
     Args:
         patches: (batch, channels, *spatial), any dtype.
         parameters: Sampled flips.
+        out: Memory for the result, of the patches' shape; new by default.
 
     Returns:
-        New tensor of the same shape.
+        The mirrored patches, never the memory that came in.
     """
-    samples = []
-    for patch, mirrored in zip(patches, parameters.mirrored.tolist(), strict=True):
+    result = torch.empty_like(patches) if out is None else out
+    for sample, mirrored in enumerate(parameters.mirrored.tolist()):
         axes = [1 + axis for axis, reverse in enumerate(mirrored) if reverse]
-        samples.append(patch.flip(axes) if axes else patch)
-    return torch.stack(samples)
+        patch = patches[sample]
+        result[sample].copy_(patch.flip(axes) if axes else patch)
+    return result
+
+
+def mirror_boxes(boxes: torch.Tensor, parameters: Mirroring, patch_size: tuple[int, ...]) -> torch.Tensor:
+    """Where boxes lie once their patches are mirrored.
+
+    Args:
+        boxes: (batch, spatial axes, 2) int64, first voxel and the one after the last.
+        parameters: Sampled flips.
+        patch_size: Voxels per axis.
+
+    Returns:
+        Tensor of the same shape.
+    """
+    reflected = torch.tensor(patch_size)[:, None] - boxes.flip(-1)
+    return torch.where(parameters.mirrored[..., None], reflected, boxes)

@@ -8,16 +8,23 @@ voxel and the margin shrinks where an axis cannot carry it, so that thin patches
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from nnunet_genesis.pretraining.distortions.boxes import Box, chunks_of_box, to_device, whole_box
 from nnunet_genesis.pretraining.distortions.parameters import (
     BatchParameters,
     draw_seeds,
     sample_occurrence,
     sample_uniform_integers,
-    seeded_generators,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nnunet_genesis.pretraining.intensities import IntensityRange
 
 MAX_BOXES = 5
 MARGIN = 3
@@ -72,42 +79,151 @@ def sample_painting(
     return Painting(applied, outside, starts, sizes * used[:, :, None], draw_seeds(batch_size, generator))
 
 
+def noise_and_visible_boxes(
+    parameters: Painting, sample: int, patch_size: tuple[int, ...]
+) -> tuple[list[Box], list[Box]]:
+    """What to fill with noise and what to leave of one sample.
+
+    Boxes overlap. Out-painting is the whole patch as noise, with the visible boxes put on it; in-painting and no
+    painting are the whole patch visible, with the noise put on it.
+
+    Returns:
+        Boxes of noise, and boxes of visible voxels.
+    """
+    whole = [whole_box(patch_size)]
+    if not parameters.applied[sample]:
+        return [], whole
+    boxes = [
+        tuple(slice(first, first + side) for first, side in zip(start, size, strict=True))
+        for start, size in zip(parameters.starts[sample].tolist(), parameters.sizes[sample].tolist(), strict=True)
+        if min(size) > 0
+    ]
+    return (whole, boxes) if parameters.outside[sample] else (boxes, whole)
+
+
 def painted_voxels(parameters: Painting, patch_size: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """Tell which voxels become noise, whether or not the sample is painted.
 
     Returns:
         (batch, *patch_size) bool.
     """
-    starts, sizes = parameters.starts.to(device), parameters.sizes.to(device)
-    batch_size, num_axes = starts.shape[0], len(patch_size)
-    in_box = torch.ones(batch_size, MAX_BOXES, *[1] * num_axes, dtype=torch.bool, device=device)
+    batch_size, num_axes = len(parameters.outside), len(patch_size)
+    stops = parameters.starts + parameters.sizes
+    on_axis = []
     for axis, side in enumerate(patch_size):
-        position = torch.arange(side, device=device)
-        first, size = starts[:, :, axis, None], sizes[:, :, axis, None]
-        on_axis = (position >= first) & (position < first + size)
-        in_box = in_box & on_axis.view(batch_size, MAX_BOXES, *[side if a == axis else 1 for a in range(num_axes)])
-    outside = parameters.outside.to(device).view(batch_size, *[1] * num_axes)
-    return in_box.any(dim=1) ^ outside
+        position = torch.arange(side)
+        inside = (position >= parameters.starts[:, :, axis, None]) & (position < stops[:, :, axis, None])
+        shape = (batch_size, MAX_BOXES, *[side if a == axis else 1 for a in range(num_axes)])
+        on_axis.append(to_device(inside.view(shape), device))
+    outside = parameters.outside.view(batch_size, *[1] * num_axes)
+    painted = to_device(outside, device).expand(batch_size, *patch_size).clone()
+    in_any_box = torch.zeros_like(painted)
+    for number in range(MAX_BOXES):
+        in_box = on_axis[0][:, number]
+        for inside in on_axis[1:]:
+            in_box = in_box & inside[:, number]
+        in_any_box |= in_box
+    return painted.logical_xor_(in_any_box)
 
 
 def apply_painting(
-    units: torch.Tensor, parameters: Painting, *, random_device: torch.device | None = None
+    patches: torch.Tensor,
+    parameters: Painting,
+    intensities: IntensityRange,
+    *,
+    random_device: torch.device | None = None,
 ) -> torch.Tensor:
-    """Replace the painted voxels by noise, uniform over [0, 1] and independent in every voxel and channel.
+    """Replace the painted voxels by noise, uniform over the range of the channel and independent in every voxel.
 
     Args:
-        units: (batch, channels, *spatial) in normalised units.
+        patches: (batch, channels, *spatial) float32.
         parameters: Sampled boxes.
+        intensities: The range of each channel.
         random_device: Where the noise is drawn; the patches' own device by default.
 
     Returns:
         New tensor of the same shape.
     """
-    result = units.clone()
-    painted = painted_voxels(parameters, tuple(units.shape[2:]), units.device)
-    generators = seeded_generators(parameters.noise_seed, random_device or units.device)
-    for sample, (applied, generator) in enumerate(zip(parameters.applied.tolist(), generators, strict=True)):
-        if applied:
-            noise = torch.rand(units.shape[1:], generator=generator, device=generator.device, dtype=units.dtype)
-            result[sample] = torch.where(painted[sample], noise.to(units.device), units[sample])
+    if patches.device.type != "cpu":
+        return apply_painting_batched(patches, parameters, intensities, random_device=random_device)
+    result = torch.empty_like(patches)
+    for sample, (patch, painted) in enumerate(zip(patches, result, strict=True)):
+
+        def copy_visible(box: Box, patch: torch.Tensor = patch, painted: torch.Tensor = painted) -> None:
+            painted[(slice(None), *box)] = patch[(slice(None), *box)]
+
+        paint_sample_(painted, parameters, sample, intensities, copy_visible)
     return result
+
+
+def apply_painting_batched(
+    patches: torch.Tensor,
+    parameters: Painting,
+    intensities: IntensityRange,
+    *,
+    random_device: torch.device | None = None,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """As `apply_painting`, on a whole batch at once and into given memory: the way of accelerators."""
+    if random_device is not None and random_device.type == "cpu":
+        canvas = torch.zeros(patches.shape)
+        for sample, patch in enumerate(canvas):
+            paint_sample_(patch, parameters, sample, intensities, lambda _: None)
+        noise = to_device(canvas, patches.device)
+    else:
+        noise = _draw_noise(patches, parameters, intensities)
+    painted = painted_voxels(parameters, tuple(patches.shape[2:]), patches.device)
+    painted &= to_device(parameters.applied.view(-1, *[1] * (painted.ndim - 1)), patches.device)
+    result = torch.empty_like(patches) if out is None else out
+    return torch.where(painted[:, None], noise, patches, out=result)
+
+
+def paint_sample_(
+    patch: torch.Tensor,
+    parameters: Painting,
+    sample: int,
+    intensities: IntensityRange,
+    draw_visible: Callable[[Box], None],
+) -> None:
+    """Paint one patch (channels, *spatial) on the CPU, in place, and have only its visible voxels drawn.
+
+    Args:
+        patch: Memory that is written all over.
+        parameters: Sampled boxes.
+        sample: Which sample of them the patch is.
+        intensities: The range of each channel.
+        draw_visible: Writes one visible box into `patch`.
+    """
+    noise, visible = noise_and_visible_boxes(parameters, sample, tuple(patch.shape[1:]))
+    if parameters.outside[sample]:
+        _fill_with_noise_(patch, noise, int(parameters.noise_seed[sample]), intensities)
+    for box in visible:
+        draw_visible(box)
+    if not parameters.outside[sample]:
+        _fill_with_noise_(patch, noise, int(parameters.noise_seed[sample]), intensities)
+
+
+def _fill_with_noise_(patch: torch.Tensor, boxes: list[Box], seed: int, intensities: IntensityRange) -> None:
+    """Fill boxes of a patch (channels, *spatial) on the CPU with noise in 65,536 steps, in place."""
+    rng = np.random.Generator(np.random.SFC64(seed))
+    for channel, low, width in zip(patch.numpy(), intensities.low, intensities.width, strict=True):
+        step = width / 65536
+        for box in boxes:
+            for chunk in chunks_of_box(box):
+                target = channel[chunk]
+                bits = rng.integers(0, 1 << 64, size=-(-target.size // 4), dtype=np.uint64).view(np.uint16)
+                np.multiply(bits[: target.size].reshape(target.shape), np.float32(step), out=target, dtype=np.float32)
+                target += np.float32(low + step / 2)
+
+
+def _draw_noise(patches: torch.Tensor, parameters: Painting, intensities: IntensityRange) -> torch.Tensor:
+    """Draw noise for every voxel of a batch on its device, each sample from its own seed."""
+    noise = torch.empty_like(patches)
+    for sample, seed in enumerate(parameters.noise_seed.tolist()):
+        noise[sample].uniform_(generator=torch.Generator(patches.device).manual_seed(seed))
+    shape = (1, -1, *[1] * (patches.ndim - 2))
+    low, width = (
+        to_device(torch.tensor(values, dtype=patches.dtype).view(shape), patches.device)
+        for values in (intensities.low, intensities.width)
+    )
+    return noise.mul_(width).add_(low)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from typing_extensions import Self
 
 
@@ -32,15 +30,6 @@ def draw_seeds(batch_size: int, generator: torch.Generator) -> torch.Tensor:
         (batch,) int64 in [0, 2**62).
     """
     return torch.randint(0, 1 << 62, (batch_size,), generator=generator)
-
-
-def seeded_generators(seeds: torch.Tensor, device: torch.device) -> Iterator[torch.Generator]:
-    """Make one generator per sample on the device that uses the numbers.
-
-    A seed gives other numbers on another kind of device; pass a CPU device to compare devices.
-    """
-    for seed in seeds.tolist():
-        yield torch.Generator(device).manual_seed(seed)
 
 
 def sample_occurrence(batch_size: int, probability: float, generator: torch.Generator) -> torch.Tensor:

@@ -2,10 +2,15 @@
 
 The authors draw 10,000 windows with sides 1 to n/10 per axis; they overlap, so that voxels are lost and others
 doubled. Here a patch is cut into two bands along its first axis, either is tiled by windows of one random shape at a
-random offset, and tiles are permuted: windows never overlap, no voxel is lost, and a few tensor operations do what
-10,000 slices did (ours). A band of small windows holds more of them than a band of large ones; drawing a side with a
-chance proportional to its length makes all window shapes equally frequent, as published. The longest side is capped in
-voxels (ours): with n/10 alone a window would grow from about 24 voxels at 64 x 64 x 32 to 616 at 160^3.
+random offset, and tiles are permuted: windows never overlap and no voxel is lost (ours). A band of small windows holds
+more of them than a band of large ones; drawing a side with a chance proportional to its length makes all window shapes
+equally frequent, as published. The longest side is capped in voxels (ours): with n/10 alone a window would grow from
+about 24 voxels at 64 x 64 x 32 to 616 at 160^3.
+
+Two look-ups per voxel do what 10,000 slices did. A tile takes one of `PERMUTATIONS` random permutations, and which one
+is the sum of three random numbers, one per coordinate of the tile; so the key of a voxel (which permutation, which
+place in the tile) is the sum of a plane of numbers over the first two axes and a plane over the first and the last. A
+table tells for every key how far away the voxel's new value lies.
 """
 
 from __future__ import annotations
@@ -13,16 +18,23 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from nnunet_genesis.pretraining.distortions.boxes import Box, chunks_of_box, to_device, whole_box
 from nnunet_genesis.pretraining.distortions.parameters import (
     BatchParameters,
     draw_seeds,
     sample_occurrence,
     sample_uniform_integers,
-    seeded_generators,
 )
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    IntArray = npt.NDArray[np.int32]
 
 MAX_BANDS = 2
 PERMUTATIONS = 128
@@ -48,6 +60,43 @@ class Shuffling(BatchParameters):
     offsets: torch.Tensor
     coverage: torch.Tensor
     permutation_seed: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Where the voxels of one patch, or of several in one run of memory, take their values from.
+
+    The value of voxel (z, y, x) comes from `steps[rows[z, y] + columns[z, x]]` voxels further on in memory. Of a slice,
+    y has one value.
+
+    Attributes:
+        rows: (..., first axis, middle axis) int32.
+        columns: (..., first axis, last axis) int32.
+        steps: (keys,) int32.
+    """
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+    steps: torch.Tensor
+
+    def read(self, patch: torch.Tensor, box: Box) -> torch.Tensor:
+        """Shuffle one contiguous patch (channels, *spatial) on the CPU, but only what comes to lie in a box.
+
+        Returns:
+            New tensor (channels, *box).
+        """
+        first, middle, last = box if len(box) == 3 else (box[0], slice(0, 1), box[1])
+        height, width = self.rows.shape[-1], self.columns.shape[-1]
+        keys = self.rows[first, middle, None] + self.columns[first, None, last]
+        source = self.steps.index_select(0, keys.view(-1)).view(keys.shape)
+        source += torch.arange(first.start, first.stop, dtype=torch.int32)[:, None, None] * (height * width) + (
+            torch.arange(middle.start, middle.stop, dtype=torch.int32)[:, None] * width
+        )
+        source += torch.arange(last.start, last.stop, dtype=torch.int32)
+        result = torch.empty((len(patch), *(part.stop - part.start for part in box)), dtype=patch.dtype)
+        for channel, moved in zip(patch.flatten(1), result, strict=True):
+            torch.index_select(channel, 0, source.view(-1), out=moved.view(-1))
+        return result
 
 
 def sample_shuffling(
@@ -78,33 +127,27 @@ def sample_shuffling(
     )
 
 
-def apply_shuffling(
-    patches: torch.Tensor, parameters: Shuffling, *, random_device: torch.device | None = None
-) -> torch.Tensor:
+def apply_shuffling(patches: torch.Tensor, parameters: Shuffling) -> torch.Tensor:
     """Permute voxels inside their windows; all channels of a voxel move together.
 
     Args:
         patches: (batch, channels, *spatial).
         parameters: Sampled windows.
-        random_device: Where permutations are drawn; the patches' own device by default.
 
     Returns:
         New tensor of the same shape that holds the same values.
     """
-    result = patches.clone()
-    generators = seeded_generators(parameters.permutation_seed, random_device or patches.device)
-    for sample, generator in enumerate(generators):
+    patches, patch_size = patches.contiguous(), tuple(patches.shape[2:])
+    if patches.device.type != "cpu":
+        return apply_shuffling_batched(patches, parameters)
+    result = torch.empty_like(patches)
+    for sample, (patch, shuffled) in enumerate(zip(patches, result, strict=True)):
         if not parameters.applied[sample]:
+            shuffled.copy_(patch)
             continue
-        borders = parameters.bands[sample].tolist()
-        for band, (start, stop) in enumerate(itertools.pairwise(borders)):
-            _shuffle_tiles_(
-                result[sample, :, start:stop],
-                parameters.windows[sample, band].tolist(),
-                parameters.offsets[sample, band].tolist(),
-                float(parameters.coverage[sample]),
-                generator,
-            )
+        moves = find_moves(parameters, sample, patch_size)
+        for chunk in chunks_of_box(whole_box(patch_size)):
+            shuffled[(slice(None), *chunk)] = moves.read(patch, chunk)
     return result
 
 
@@ -115,29 +158,96 @@ def _sample_sides(longest: torch.Tensor, generator: torch.Generator) -> torch.Te
     return sides.clamp(min=1).minimum(longest)
 
 
-def _shuffle_tiles_(
-    region: torch.Tensor, window: list[int], offset: list[int], coverage: float, generator: torch.Generator
-) -> None:
-    """Permute whole tiles of `window` in a region (channels, *spatial), in place, until they cover `coverage`."""
-    counts = [(side - first) // edge for side, first, edge in zip(region.shape[1:], offset, window, strict=True)]
-    num_tiles, tile_size = math.prod(max(0, count) for count in counts), math.prod(window)
-    if num_tiles == 0 or tile_size == 1:
-        return
-    tiles = region
-    for axis, (first, edge, count) in enumerate(zip(offset, window, counts, strict=True)):
-        # Every spatial axis becomes a pair: which tile, and where in the tile.
-        tiles = torch.unflatten(tiles.narrow(1 + 2 * axis, first, count * edge), 1 + 2 * axis, (count, edge))
-    num_axes = len(window)
-    tiles = tiles.permute(*(1 + 2 * a for a in range(num_axes)), 0, *(2 + 2 * a for a in range(num_axes)))
-    num_channels = region.shape[0]
-    rows = tiles.reshape(num_tiles, num_channels, tile_size)
-    device = generator.device
-    orders = torch.rand(PERMUTATIONS, tile_size, generator=generator, device=device).argsort(dim=1)
-    chosen = torch.randint(PERMUTATIONS, (num_tiles,), generator=generator, device=device)
-    in_whole_tiles = num_tiles * tile_size / math.prod(region.shape[1:])
-    moves = torch.rand(num_tiles, generator=generator, device=device) < coverage / in_whole_tiles
-    # One more row, the identity, for the tiles that stay as they are.
-    orders = torch.cat([orders, torch.arange(tile_size, device=device)[None]])
-    chosen = torch.where(moves, chosen, PERMUTATIONS)
-    index = orders[chosen].to(region.device)[:, None].expand(-1, num_channels, -1)
-    tiles.copy_(rows.gather(2, index).view(tiles.shape))
+def apply_shuffling_batched(patches: torch.Tensor, parameters: Shuffling) -> torch.Tensor:
+    """As `apply_shuffling`, on a whole batch at once: the way of accelerators."""
+    batch_size, num_channels, *patch_size = patches.shape
+    moves = _join([find_moves(parameters, sample, tuple(patch_size)) for sample in range(batch_size)])
+    rows, columns, steps = (to_device(part, patches.device) for part in (moves.rows, moves.columns, moves.steps))
+    keys = rows[..., :, None] + columns[..., None, :]
+    source = steps.index_select(0, keys.view(-1))
+    source += torch.arange(len(source), dtype=torch.int32, device=patches.device)
+    # All samples of a channel in one run of memory, as `source` counts them.
+    channels = [patches[:, c].reshape(-1).index_select(0, source) for c in range(num_channels)]
+    return torch.stack(channels).view(num_channels, batch_size, *patch_size).transpose(0, 1)
+
+
+def _join(moves: list[Moves]) -> Moves:
+    """Moves of several patches whose voxels follow each other in memory: all steps become one table."""
+    starts = np.cumsum([0, *(len(one.steps) for one in moves[:-1])]).tolist()
+    return Moves(
+        rows=torch.stack([one.rows + start for one, start in zip(moves, starts, strict=True)]),
+        columns=torch.stack([one.columns for one in moves]),
+        steps=torch.cat([one.steps for one in moves]),
+    )
+
+
+def find_moves(parameters: Shuffling, sample: int, patch_size: tuple[int, ...]) -> Moves:
+    """Draw the permutations of one sample, and tell for every voxel where its value comes from."""
+    depth, width = patch_size[0], patch_size[-1]
+    # A slice is worked on as a volume whose middle axis has one voxel.
+    height = math.prod(patch_size[1:-1])
+    rows, columns = np.zeros((depth, height), np.int32), np.zeros((depth, width), np.int32)
+    if not parameters.applied[sample]:
+        return Moves(torch.from_numpy(rows), torch.from_numpy(columns), torch.zeros(1, dtype=torch.int32))
+    rng = np.random.default_rng(int(parameters.permutation_seed[sample]))
+    tables: list[IntArray] = []
+    for band, (start, stop) in enumerate(itertools.pairwise(parameters.bands[sample].tolist())):
+        window, offset = parameters.windows[sample, band].tolist(), parameters.offsets[sample, band].tolist()
+        if len(patch_size) == 2:
+            window, offset = [window[0], 1, window[1]], [offset[0], 0, offset[1]]
+        lengths = (stop - start, height, width)
+        volume = math.prod(window)
+        coordinates = [_Coordinates.of(*axis, rng) for axis in zip(lengths, window, offset, strict=True)]
+        whole_tiles = math.prod(axis.whole.sum() for axis in coordinates) / max(1, math.prod(lengths))
+        moved_share = min(1.0, float(parameters.coverage[sample]) / whole_tiles) if whole_tiles else 0.0
+        first, middle, last = coordinates
+        identity = 2 * PERMUTATIONS * volume
+        both = (first.group[:, None] + middle.group) % PERMUTATIONS * volume
+        both += (first.place[:, None] * window[1] + middle.place) * window[2]
+        rows[start:stop] = np.where(first.whole[:, None] & middle.whole, both, identity) + sum(map(len, tables))
+        columns[start:stop] = np.where(last.whole, last.group * volume + last.place, identity)
+        tables.append(_draw_steps(window, (height * width, width, 1), moved_share, rng))
+    return Moves(torch.from_numpy(rows), torch.from_numpy(columns), torch.from_numpy(np.concatenate(tables)))
+
+
+@dataclass(frozen=True)
+class _Coordinates:
+    """Along one axis of a band, per voxel.
+
+    Attributes:
+        whole: Whether the voxel lies in a whole tile.
+        place: Its place in the tile.
+        group: A random number in [0, PERMUTATIONS), the same for all voxels of a tile.
+    """
+
+    whole: npt.NDArray[np.bool_]
+    place: IntArray
+    group: IntArray
+
+    @classmethod
+    def of(cls, length: int, window: int, offset: int, rng: np.random.Generator) -> _Coordinates:
+        """Cut an axis of `length` voxels into tiles of `window` from voxel `offset` on."""
+        position = np.arange(length, dtype=np.int32) - np.int32(offset)
+        tile, place = np.divmod(position, np.int32(window))
+        count = max(0, (length - offset) // window)
+        group = rng.integers(0, PERMUTATIONS, size=length + 1, dtype=np.int32)[tile]
+        return cls((tile >= 0) & (tile < count), place, group)
+
+
+def _draw_steps(window: list[int], strides: tuple[int, ...], moved_share: float, rng: np.random.Generator) -> IntArray:
+    """Draw permutations of a tile's places and turn them into distances in memory.
+
+    Returns:
+        One row per sum of two groups, then rows of zeros for voxels outside whole tiles; flattened.
+    """
+    volume = math.prod(window)
+    steps = np.zeros((4 * PERMUTATIONS + 1, volume), dtype=np.int32)
+    moved = round(moved_share * PERMUTATIONS)
+    if volume > 1 and moved:
+        where = sum(
+            index * stride for index, stride in zip(np.indices(window, dtype=np.int32), strides, strict=True)
+        ).reshape(-1)
+        orders = rng.random((moved, volume), dtype=np.float32).argsort(axis=1)
+        steps[:moved] = where[orders] - where
+        steps[PERMUTATIONS : 2 * PERMUTATIONS] = steps[:PERMUTATIONS]
+    return steps.reshape(-1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 
+from nnunet_genesis.pretraining.distortions.boxes import to_device
 from nnunet_genesis.pretraining.distortions.parameters import BatchParameters
 
 if TYPE_CHECKING:
@@ -50,11 +51,16 @@ class Pretext(Protocol[ParametersT]):
     def make_pairs(
         self,
         patches: torch.Tensor,
-        weight: torch.Tensor,
+        inside: torch.Tensor,
         parameters: ParametersT,
+        *,
         random_device: torch.device | None = None,
+        out: RestorationPairs | None = None,
     ) -> RestorationPairs:
-        """Turn clean patches (batch, channels, *spatial) into pairs."""
+        """Turn clean patches (batch, channels, *spatial) into pairs, without making the host wait for their device.
+
+        `inside` is (batch, spatial axes, 2): the voxels that are no padding. Pairs in `out` are lost.
+        """
         ...
 
     def describe(self, parameters: ParametersT) -> list[str]:
@@ -64,6 +70,30 @@ class Pretext(Protocol[ParametersT]):
     def losses(self, output: torch.Tensor, pairs: RestorationPairs) -> Mapping[str, torch.Tensor]:
         """Named losses, already weighted; their sum is minimised. Each is (batch,), one value per sample."""
         ...
+
+
+def weight_inside(inside: torch.Tensor, patch_size: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Count what is no padding.
+
+    Args:
+        inside: (batch, spatial axes, 2) int64 on the CPU, first voxel inside the case, and the one after the last.
+        patch_size: Voxels per axis.
+        device: Where the weight is needed.
+
+    Returns:
+        (batch, 1, *patch_size) float32, 1 inside and 0 on padding; one value in memory where nothing is padded.
+    """
+    shape = (len(inside), 1, *patch_size)
+    weight = torch.ones((1,) * len(shape), device=device)
+    for axis, side in enumerate(patch_size):
+        position = torch.arange(side)
+        counts = (position >= inside[:, axis, :1]) & (position < inside[:, axis, 1:])
+        if not counts.all():
+            along_axis = counts.float().view(
+                len(inside), 1, *[side if a == axis else 1 for a in range(len(patch_size))]
+            )
+            weight = weight * to_device(along_axis, device)
+    return weight.expand(shape)
 
 
 def restoration_error(output: torch.Tensor, pairs: RestorationPairs) -> torch.Tensor:

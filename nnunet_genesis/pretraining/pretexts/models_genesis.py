@@ -5,21 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
+from nnunet_genesis.pretraining.distortions.boxes import chunks_of_box
 from nnunet_genesis.pretraining.distortions.intensity import (
     IntensityCurves,
-    apply_intensity_curves,
+    apply_intensity_curves_batched,
+    find_channel_maps,
     sample_intensity_curves,
 )
-from nnunet_genesis.pretraining.distortions.mirroring import Mirroring, apply_mirroring, sample_mirroring
-from nnunet_genesis.pretraining.distortions.painting import Painting, apply_painting, sample_painting
+from nnunet_genesis.pretraining.distortions.mirroring import (
+    Mirroring,
+    apply_mirroring,
+    mirror_boxes,
+    sample_mirroring,
+)
+from nnunet_genesis.pretraining.distortions.painting import (
+    Painting,
+    apply_painting_batched,
+    paint_sample_,
+    sample_painting,
+)
 from nnunet_genesis.pretraining.distortions.parameters import BatchParameters
-from nnunet_genesis.pretraining.distortions.shuffling import Shuffling, apply_shuffling, sample_shuffling
-from nnunet_genesis.pretraining.pretexts.base import RestorationPairs, restoration_error
+from nnunet_genesis.pretraining.distortions.shuffling import (
+    Shuffling,
+    apply_shuffling_batched,
+    find_moves,
+    sample_shuffling,
+)
+from nnunet_genesis.pretraining.pretexts.base import RestorationPairs, restoration_error, weight_inside
 
 if TYPE_CHECKING:
-    import torch
-
     from nnunet_genesis.config import ModelsGenesisConfig
+    from nnunet_genesis.pretraining.distortions.boxes import Box
     from nnunet_genesis.pretraining.intensities import IntensityRange
 
 
@@ -36,8 +54,8 @@ class ModelsGenesisParameters(BatchParameters):
 class ModelsGenesis:
     """Restore a patch from its distorted version; loss is the mean squared error over the whole patch.
 
-    Order (authors' code): flip input and target, shuffle, non-linear intensity, paint. All distortions see normalised
-    units u; the target stays as nnU-Net normalised it, so the network's linear output lives in nnU-Net's own units.
+    Order (authors' code): flip input and target, shuffle, non-linear intensity, paint. Curves and noise are defined in
+    normalised units u; input and target are in nnU-Net's own units, and so is the network's linear output.
 
     Args:
         config: Probabilities and sizes.
@@ -84,29 +102,62 @@ class ModelsGenesis:
     def make_pairs(
         self,
         patches: torch.Tensor,
-        weight: torch.Tensor,
+        inside: torch.Tensor,
         parameters: ModelsGenesisParameters,
+        *,
         random_device: torch.device | None = None,
+        out: RestorationPairs | None = None,
     ) -> RestorationPairs:
         """Turn clean patches into pairs.
 
         Args:
-            patches: (batch, channels, *patch_size), as nnU-Net normalised them.
-            weight: (batch, 1, *patch_size), 0 on padding.
+            patches: (batch, channels, *patch_size) float32, as nnU-Net normalised them.
+            inside: (batch, spatial axes, 2) int64 on the CPU: first voxel that is no padding, and the one after them.
             parameters: What `sample` drew.
-            random_device: Where noise and permutations are drawn; the patches' own device by default. A CPU device
-                gives the same pair on every device.
+            random_device: Where noise is drawn; the patches' own device by default. A CPU device gives the same pair on
+                every device.
+            out: Earlier pairs of the same shape that are needed no more: their memory is used again.
         """
-        target = apply_mirroring(patches, parameters.mirroring)
-        units = self.intensities.to_units(target)
-        units = apply_shuffling(units, parameters.shuffling, random_device=random_device)
-        units = apply_intensity_curves(units, parameters.intensity)
-        units = apply_painting(units, parameters.painting, random_device=random_device)
-        return RestorationPairs(
-            distorted=self.intensities.from_units(units),
-            target=target,
-            weight=apply_mirroring(weight, parameters.mirroring),
-        )
+        target = apply_mirroring(patches, parameters.mirroring, out=None if out is None else out.target)
+        distorted = torch.empty_like(target) if out is None else out.distorted
+        if patches.device.type == "cpu":
+            for sample, (patch, result) in enumerate(zip(target, distorted, strict=True)):
+                self._distort_sample(patch, parameters, sample, result)
+        else:
+            self._distort_batch(target, parameters, distorted, random_device)
+        mirrored_inside = mirror_boxes(inside, parameters.mirroring, self.patch_size)
+        return RestorationPairs(distorted, target, weight_inside(mirrored_inside, self.patch_size, patches.device))
+
+    def _distort_sample(
+        self, patch: torch.Tensor, parameters: ModelsGenesisParameters, sample: int, result: torch.Tensor
+    ) -> None:
+        """Distort one patch (channels, *patch_size) on the CPU, piece by piece, where no noise will cover it."""
+        shuffled, mapped = bool(parameters.shuffling.applied[sample]), bool(parameters.intensity.applied[sample])
+        moves = find_moves(parameters.shuffling, sample, self.patch_size) if shuffled else None
+        maps = find_channel_maps(parameters.intensity, sample, self.intensities) if mapped else []
+
+        def draw_visible(box: Box) -> None:
+            for chunk in chunks_of_box(box):
+                here = (slice(None), *chunk)
+                values = patch[here] if moves is None else moves.read(patch, chunk)
+                if not maps:
+                    result[here] = values
+                for channel_map, channel, mapped_channel in zip(maps, values, result[here], strict=bool(maps)):
+                    channel_map.write(channel, mapped_channel)
+
+        paint_sample_(result, parameters.painting, sample, self.intensities, draw_visible)
+
+    def _distort_batch(
+        self,
+        patches: torch.Tensor,
+        parameters: ModelsGenesisParameters,
+        result: torch.Tensor,
+        random_device: torch.device | None,
+    ) -> None:
+        """Distort a whole batch at once, on its device."""
+        shuffled = apply_shuffling_batched(patches, parameters.shuffling)
+        mapped = apply_intensity_curves_batched(shuffled, parameters.intensity, self.intensities)
+        apply_painting_batched(mapped, parameters.painting, self.intensities, random_device=random_device, out=result)
 
     def describe(self, parameters: ModelsGenesisParameters) -> list[str]:
         """Name the distortions of every sample, e.g. "shuffled, inverted, out-painted"."""

@@ -12,6 +12,7 @@ from scipy import stats
 
 from nnunet_genesis.pretraining.distortions.painting import Painting, apply_painting, painted_voxels, sample_painting
 from tests.pretraining.distortions import reference
+from tests.pretraining.distortions.units import unit_range
 
 PUBLISHED_SIZE = (64, 64, 32)
 THIN_SIZES = [(16, 128, 128), (4, 64, 64), (1, 32, 32), (3, 5, 4), (2, 2, 2), (1, 1, 1), (64, 64), (1, 40)]
@@ -135,7 +136,7 @@ def test_boxes_lie_inside_the_patch_and_outpainting_leaves_a_window(sides: tuple
 def test_both_kinds_of_painting_corrupt_a_thin_patch_in_part(sides: tuple[int, ...]) -> None:
     parameters = sample_painting(60, sides, generator(4), probability=1.0, outside_probability=0.5)
     clean = torch.full((60, 2, *sides), -1.0)
-    share = (apply_painting(clean, parameters) != clean).flatten(1).double().mean(1)
+    share = (apply_painting(clean, parameters, unit_range(2)) != clean).flatten(1).double().mean(1)
     inside, outside = share[~parameters.outside], share[parameters.outside]
     assert (outside > 0).all()
     assert (outside < 1).all()
@@ -149,7 +150,7 @@ def test_painted_voxels_are_noise_in_all_channels_and_no_other_voxel_is_touched(
     parameters = sample_painting(12, sides, generator(5), probability=1.0, outside_probability=0.5)
     units = torch.rand(12, 3, *sides, generator=generator(6)) + 2
     before = units.clone()
-    result = apply_painting(units, parameters)
+    result = apply_painting(units, parameters, unit_range(3))
     assert torch.equal(units, before)
     for sample in range(12):
         mask = plainly_painted(parameters, sample, sides)
@@ -162,7 +163,7 @@ def test_only_applied_samples_change() -> None:
     parameters = sample_painting(4, (16, 16, 16), generator(7), outside_probability=1.0)
     parameters = replace(parameters, applied=torch.tensor([False, True, True, False]))
     units = torch.rand(4, 1, 16, 16, 16, generator=generator(8))
-    result = apply_painting(units, parameters)
+    result = apply_painting(units, parameters, unit_range(1))
     assert (result != units).flatten(1).any(1).tolist() == [False, True, True, False]
 
 
@@ -172,7 +173,7 @@ def test_noise_is_uniform_over_the_unit_interval_and_independent_in_voxels_chann
         parameters, starts=parameters.starts[:1].expand(3, -1, -1), sizes=parameters.sizes[:1].expand(3, -1, -1)
     )
     mask = plainly_painted(same_boxes, 0, (32, 32, 32))
-    result = apply_painting(torch.full((3, 2, 32, 32, 32), -1.0), same_boxes)
+    result = apply_painting(torch.full((3, 2, 32, 32, 32), -1.0), same_boxes, unit_range(2))
     noise = result.flatten(0, 1)[:, mask].double().numpy()
     assert noise.shape[1] > 10_000
     for values in noise:
@@ -187,12 +188,12 @@ def test_noise_is_uniform_over_the_unit_interval_and_independent_in_voxels_chann
 def test_the_same_parameters_give_the_same_noise_and_another_seed_another() -> None:
     units = torch.full((2, 1, 16, 16, 16), -1.0)
     first, again, other = (
-        apply_painting(units, sample_painting(2, (16, 16, 16), generator(seed), probability=1.0))
+        apply_painting(units, sample_painting(2, (16, 16, 16), generator(seed), probability=1.0), unit_range(1))
         for seed in (10, 10, 11)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     parameters = sample_painting(2, (16, 16, 16), generator(10), probability=1.0)
-    other_noise = apply_painting(units, replace(parameters, noise_seed=parameters.noise_seed + 1))
+    other_noise = apply_painting(units, replace(parameters, noise_seed=parameters.noise_seed + 1), unit_range(1))
     assert torch.equal(other_noise == -1, first == -1), "the seed decides the noise, not the boxes"
     assert not torch.equal(other_noise, first)

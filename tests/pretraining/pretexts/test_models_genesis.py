@@ -51,7 +51,23 @@ def clean(batch_size: int, channels: int, sides: tuple[int, ...], seed: int = 0)
 
 
 def full(patches: torch.Tensor) -> torch.Tensor:
-    return torch.ones_like(patches[:, :1])
+    """No padding: every voxel of every sample lies inside its case."""
+    return torch.tensor([[0, side] for side in patches.shape[2:]]).expand(len(patches), -1, -1)
+
+
+def some_padding(batch_size: int, sides: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Padding on both sides of every axis, as far as it carries it, different in every sample."""
+    fraction = torch.rand(batch_size, len(sides), 2, generator=generator(seed), dtype=torch.float64) * 0.4
+    side = torch.tensor(sides)
+    return torch.stack([(fraction[..., 0] * side).long(), side - (fraction[..., 1] * side).long()], dim=-1)
+
+
+def weight_of(inside: torch.Tensor, sides: tuple[int, ...]) -> torch.Tensor:
+    """The same in voxels."""
+    weight = torch.zeros(len(inside), 1, *sides)
+    for sample, box in enumerate(inside.tolist()):
+        weight[sample, 0][tuple(slice(start, stop) for start, stop in box)] = 1
+    return weight
 
 
 def flipped(patches: torch.Tensor, parameters: ModelsGenesisParameters) -> npt.NDArray[np.float32]:
@@ -80,20 +96,20 @@ def weights_with_padding(batch_size: int, sides: tuple[int, ...]) -> torch.Tenso
 @pytest.mark.parametrize(("channels", "sides"), REAL_LIFE)
 def test_pairs_of_real_sizes_have_the_clean_mirrored_patch_as_target(channels: int, sides: tuple[int, ...]) -> None:
     patches = clean(3, channels, sides)
-    weight = (torch.rand(3, 1, *sides, generator=generator(30)) > 0.3).float()
-    before = patches.clone(), weight.clone()
+    inside = some_padding(3, sides, 30)
+    before = patches.clone(), inside.clone()
     pretext = genesis(ALWAYS, sides, channels)
     parameters = pretext.sample(3, generator(1))
-    pairs = pretext.make_pairs(patches, weight, parameters)
+    pairs = pretext.make_pairs(patches, inside, parameters)
     assert parameters.mirroring.mirrored.any()
     np.testing.assert_array_equal(pairs.target.numpy(), flipped(patches, parameters))
-    np.testing.assert_array_equal(pairs.weight.numpy(), flipped(weight, parameters))
+    np.testing.assert_array_equal(pairs.weight.numpy(), flipped(weight_of(inside, sides), parameters))
     assert pairs.distorted.shape == patches.shape
     assert pairs.distorted.dtype == torch.float32
     assert torch.isfinite(pairs.distorted).all()
     assert (pairs.distorted != pairs.target).flatten(1).any(1).all()
     assert torch.equal(patches, before[0])
-    assert torch.equal(weight, before[1])
+    assert torch.equal(inside, before[1])
     losses = pretext.losses(pairs.distorted, pairs)
     assert list(losses) == ["restoration"]
     assert losses["restoration"].shape == (3,)
@@ -368,14 +384,14 @@ def test_the_gradient_of_the_batch_mean_is_the_mean_of_the_gradients_of_its_samp
     """With padding that differs between the samples; this is what distributed training relies on."""
     sides = (12, 10, 8)
     patches = clean(4, 2, sides)
-    weight = weights_with_padding(4, sides)
+    inside = some_padding(4, sides, 28)
     pretext = genesis(ALWAYS, sides, 2)
     parameters = pretext.sample(4, generator(29))
     torch.manual_seed(0)
     network = nn.Conv3d(2, 2, 3, padding=1).double()
 
     def gradient(part: slice) -> torch.Tensor:
-        pairs = pretext.make_pairs(patches[part], weight[part], parameters.select(part))
+        pairs = pretext.make_pairs(patches[part], inside[part], parameters.select(part))
         losses = pretext.losses(network(pairs.distorted.double()), pairs)
         gradients = torch.autograd.grad(losses["restoration"].mean(), list(network.parameters()))
         return torch.cat([values.flatten() for values in gradients])

@@ -1,0 +1,42 @@
+"""Boxes of voxels, and the way of values to a device.
+
+A processor works on one sample at a time, in pieces that fit its cache, and leaves out what noise will cover; an
+accelerator works on a whole batch with few, large operations. Both give the same pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
+Box = tuple[slice, ...]
+"""One slice per spatial axis."""
+
+CHUNK_VOXELS = 1 << 16
+"""Voxels that a processor works on at a time: few enough for its temporary arrays to stay in the cache."""
+
+
+def whole_box(patch_size: tuple[int, ...]) -> Box:
+    """The box that covers a patch."""
+    return tuple(slice(0, side) for side in patch_size)
+
+
+def chunks_of_box(box: Box) -> Iterator[Box]:
+    """Cut a box along its first axis into pieces of about `CHUNK_VOXELS`."""
+    first, *others = box
+    plane = math.prod(part.stop - part.start for part in others)
+    depth = max(1, CHUNK_VOXELS // max(1, plane))
+    for start in range(first.start, first.stop, depth):
+        yield (slice(start, min(start + depth, first.stop)), *others)
+
+
+def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Send values from the CPU to a device without making the host wait for the device."""
+    if device.type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
