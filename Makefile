@@ -25,7 +25,11 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks.pairs
+	$(BIN)/python -m benchmarks.pairs --save
+	$(BIN)/python -m benchmarks.scaling --save
+	$(BIN)/python -m benchmarks.reading --save
+	$(BIN)/python -m benchmarks.loader_memory --save
+	$(BIN)/python -m benchmarks.feeding --save feeding
 
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(ENVIRONMENT)

@@ -7,7 +7,7 @@ import math
 import os
 import shlex
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.plans import PlannedConfiguration
 
+_SHUFFLING_WINDOW = "longest side of a shuffling window in voxels (default: 6; never more than a tenth of the axis)"
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 
@@ -42,7 +43,7 @@ def pretrain(arguments: Sequence[str] | None = None) -> None:
 def genesis(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``genesis``."""
     options = _genesis_parser().parse_args(arguments)
-    _exit_with(lambda: _demo(options))
+    _exit_with(lambda: options.action(options))
 
 
 def _exit_with(action: Callable[[], int]) -> None:
@@ -82,6 +83,7 @@ def _pretrain_parser() -> argparse.ArgumentParser:
     add("--lr", dest="learning_rate", type=float, help="peak learning rate (default: 1e-3 for adamw, 1e-2 for sgd)")
     add("--precision", choices=PRECISIONS, help="default: auto, mixed precision on CUDA and 32-true elsewhere")
     add("--seed", type=int, help="default: 0")
+    add("--shuffling-window", type=int, metavar="VOXELS", help=_SHUFFLING_WINDOW)
     add("--val-fraction", type=float, help="share of the cases held out for validation (default: 0.1)")
     add("--exclude-fold", type=int, metavar="K", help="keep the validation cases of fold K out of pretraining")
     add("--output", type=Path, help="output folder (default: inside nnUNet_results/DATASET)")
@@ -99,6 +101,19 @@ def _genesis_parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--output", type=Path, default=Path("demo_report"), help="new folder (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0, help="default: 0")
+    demo.set_defaults(action=_demo)
+    preview = commands.add_parser("preview", help="draw what pretraining does to your scans, before you run it")
+    add = preview.add_argument
+    add("dataset", metavar="DATASET", help="name or id of a preprocessed dataset, e.g. Dataset003_Liver or 3")
+    add("-c", dest="configuration", default="3d_fullres", help="nnU-Net configuration (default: %(default)s)")
+    add("-p", dest="plans", default="nnUNetPlans", help="nnU-Net plans identifier (default: %(default)s)")
+    add("--pretext", choices=tuple(PRETEXTS), help=_describe_pretexts())
+    add("--seed", type=int, help="default: 0; the patches are those that pretraining with this seed begins with")
+    add("--exclude-fold", type=int, metavar="K", help="as for genesis-pretrain-nnunet")
+    add("--shuffling-window", type=int, metavar="VOXELS", help=_SHUFFLING_WINDOW)
+    add("--count", type=int, default=3, help="patches (default: %(default)s)")
+    add("--output", type=Path, help="new folder (default: genesis_preview_DATASET_CONFIGURATION)")
+    preview.set_defaults(action=_preview, num_gpus=1)
     return parser
 
 
@@ -150,15 +165,34 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
+def _preview(options: argparse.Namespace) -> int:
+    from nnunet_genesis.plans import load_planned_configuration
+
+    if options.count < 1:
+        raise SetupError(f"--count {options.count}: must be at least 1", mend="--count 3")
+    planned = load_planned_configuration(options.dataset, options.plans, options.configuration)
+    config = _resolve_config(options, planned, stored=None)
+    default = f"genesis_preview_{planned.dataset_name}_{planned.configuration}"
+
+    from nnunet_genesis.pretraining.preview import preview
+
+    for file in preview(planned, config, options.output or Path(default), count=options.count):
+        sys.stdout.write(f"{file}\n")
+    return 0
+
+
 def _resolve_config(
     options: argparse.Namespace, planned: PlannedConfiguration, stored: dict[str, Any] | None
 ) -> PretrainingConfig:
     """Explicit flags over the stored settings of a continued run, else over the defaults."""
     names = {field.name for field in fields(PretrainingConfig)}
     explicit = {name: value for name, value in vars(options).items() if name in names and value is not None}
+    distortions = ModelsGenesisConfig(**(stored["models_genesis"] if stored else {}))
+    if options.shuffling_window is not None:
+        distortions = replace(distortions, shuffling_max_window_voxels=options.shuffling_window)
+    explicit["models_genesis"] = distortions
     if stored is not None:
-        settings = {**stored, "models_genesis": ModelsGenesisConfig(**stored["models_genesis"])}
-        return PretrainingConfig(**{**settings, **explicit})
+        return PretrainingConfig(**{**stored, **explicit})
     processes = math.prod(count_processes(options.num_gpus))
     # The plans' batch, rounded up to what the processes can share.
     batch_size = math.ceil(planned.batch_size / processes) * processes

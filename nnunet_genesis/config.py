@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from nnunet_genesis.errors import SetupError
@@ -34,6 +34,22 @@ class ModelsGenesisConfig:
     intensity_probability: float = 0.9
     painting_probability: float = 0.9
     outpainting_probability: float = 0.8
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            SetupError: With the flag or setting, and the values that can.
+        """
+        if self.shuffling_max_window_voxels < 1:
+            raise SetupError(
+                f"--shuffling-window {self.shuffling_max_window_voxels}: must be at least 1",
+                mend="--shuffling-window 6",
+            )
+        for field_ in fields(self):
+            value = getattr(self, field_.name)
+            if field_.name != "shuffling_max_window_voxels" and not 0 <= value <= 1:
+                raise SetupError(f"{field_.name} = {value}: must be between 0 and 1")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from nnunet_genesis.demo import commands, dataset, settings
 from nnunet_genesis.demo.console import Console
 from nnunet_genesis.demo.outcome import write_outcome
 from nnunet_genesis.demo.pipeline import demo_commands, describe_edits
-from nnunet_genesis.errors import GenesisError
+from nnunet_genesis.folders import refuse_used_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def run_demo(output: Path, seed: int) -> None:
         GenesisError: If the folder is not empty or a command fails.
     """
     output = output.expanduser().resolve()
-    _refuse_used_folder(output)
+    refuse_used_folder(output, "the demonstration")
     data, logs = output / "data", output / "logs"
     for folder in (logs, *(data / name for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"))):
         folder.mkdir(parents=True)
@@ -54,16 +54,6 @@ def run_demo(output: Path, seed: int) -> None:
     finally:
         console.close()
     sys.stdout.write(f"\n{verdict}\n\nReport: {output / 'report.html'}\n")
-
-
-def _refuse_used_folder(output: Path) -> None:
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return
-    raise GenesisError(
-        "the output folder of the demonstration is there already and is not empty",
-        where=output,
-        mend="name another folder with --output, or delete this one",
-    )
 
 
 def _introduction() -> str:

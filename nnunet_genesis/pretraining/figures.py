@@ -91,7 +91,7 @@ def draw_restorations(
         high = high if high > low else low + 1
         for axis in range(axes_per_example):
             column = number * axes_per_example + axis
-            images = [_central_slice(part, axis) for part in (original, distorted, restored, difference)]
+            images = [central_slice(part, axis) for part in (original, distorted, restored, difference)]
             for row, image in enumerate(images):
                 panel = grid[row, column]
                 is_error = row == len(ROWS) - 1
@@ -101,7 +101,7 @@ def draw_restorations(
                     cmap="RdBu_r" if is_error else "gray",
                     vmin=-span / 2 if is_error else low,
                     vmax=span / 2 if is_error else high,
-                    aspect=_pixel_aspect(spacing, axis),
+                    aspect=pixel_aspect(spacing, axis),
                     interpolation="nearest",
                 )
                 panel.set_xticks([])
@@ -125,14 +125,15 @@ def choose_examples(labels: Sequence[str]) -> list[int]:
     return chosen
 
 
-def _central_slice(volume: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+def central_slice(volume: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+    """Cut a volume in the middle across an axis; a slice is returned as it is."""
     if volume.ndim == 2:
         return volume
     part: npt.NDArray[np.float32] = np.take(volume, volume.shape[axis] // 2, axis=axis)
     return part
 
 
-def _pixel_aspect(spacing: tuple[float, ...], axis: int) -> float:
+def pixel_aspect(spacing: tuple[float, ...], axis: int) -> float:
     """Height of a pixel over its width, so that anisotropic voxels are drawn at their true shape."""
     in_plane = [mm for number, mm in enumerate(spacing) if len(spacing) == 2 or number != axis]
     return in_plane[0] / in_plane[1]

@@ -7,18 +7,22 @@ accelerator works on a whole batch with few, large operations. Both give the sam
 from __future__ import annotations
 
 import math
+import threading
 from typing import TYPE_CHECKING
+
+import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import torch
-
 Box = tuple[slice, ...]
 """One slice per spatial axis."""
 
-CHUNK_VOXELS = 1 << 16
-"""Voxels that a processor works on at a time: few enough for its temporary arrays to stay in the cache."""
+CHUNK_VOXELS = 1 << 18
+"""Voxels that a processor works on at a time: its temporary arrays stay in the cache, and calls cost little beside."""
+
+
+_kept = threading.local()
 
 
 def whole_box(patch_size: tuple[int, ...]) -> Box:
@@ -33,6 +37,19 @@ def chunks_of_box(box: Box) -> Iterator[Box]:
     depth = max(1, CHUNK_VOXELS // max(1, plane))
     for start in range(first.start, first.stop, depth):
         yield (slice(start, min(start + depth, first.stop)), *others)
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Memory to work on one piece in, on the CPU; what it held is lost when the same name is asked for again.
+
+    It is kept from call to call, per thread: fresh memory costs more than the work that is done in it.
+    """
+    size = math.prod(shape)
+    kept: torch.Tensor | None = getattr(_kept, name, None)
+    if kept is None or len(kept) < size:
+        kept = torch.empty(max(size, CHUNK_VOXELS), dtype=dtype)
+        setattr(_kept, name, kept)
+    return kept[:size].view(shape)
 
 
 def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:

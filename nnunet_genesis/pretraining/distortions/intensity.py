@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nnunet_genesis.pretraining.distortions.boxes import chunks_of_box, to_device, whole_box
+from nnunet_genesis.pretraining.distortions.boxes import chunks_of_box, scratch, to_device, whole_box
 from nnunet_genesis.pretraining.distortions.curves import tabulate_curve
 from nnunet_genesis.pretraining.distortions.parameters import BatchParameters, sample_occurrence
 
@@ -36,6 +36,16 @@ class IntensityCurves(BatchParameters):
     applied: torch.Tensor
     control_points: torch.Tensor
     decreasing: torch.Tensor
+
+    def explain(self, sample: int) -> str:
+        """Name the curves of one sample, channel by channel."""
+        if not self.applied[sample]:
+            return "intensities as they were"
+        curves = []
+        for points, decreasing in zip(self.control_points[sample], self.decreasing[sample].tolist(), strict=True):
+            through = " and ".join(f"({x:.2f}, {y:.2f})" for x, y in points.tolist())
+            curves.append(f"{'falling' if decreasing else 'rising'} with control points {through}")
+        return f"intensity curve {'; '.join(curves)}"
 
 
 def sample_intensity_curves(
@@ -69,12 +79,16 @@ class ChannelMap:
 
     def write(self, values: torch.Tensor, out: torch.Tensor) -> None:
         """Map float32 values on the CPU, of any shape, into memory of the same shape."""
-        position = torch.add(torch.tensor(self.shift), values, alpha=self.scale)
-        cell = position.clamp(0, self.cells).floor_()
-        number = _as_index(cell).view(-1)
+        shape = tuple(values.shape)
+        position, cell = scratch("position", shape, torch.float32), scratch("cell", shape, torch.float32)
+        number, start = scratch("number", shape, torch.int32), scratch("start", shape, torch.float32)
+        torch.add(torch.tensor(self.shift), values, alpha=self.scale, out=position)
+        torch.clamp(position, 0, self.cells, out=cell).floor_()
+        # What is not a number becomes 0 here and cannot point outside the table.
+        number.copy_(cell).clamp_(min=0)
         position -= cell
-        start = self.starts.index_select(0, number).view(cell.shape)
-        torch.index_select(self.rises, 0, number, out=cell.view(-1))
+        torch.index_select(self.starts, 0, number.view(-1), out=start.view(-1))
+        torch.index_select(self.rises, 0, number.view(-1), out=cell.view(-1))
         torch.addcmul(start, cell, position, out=out)
 
 
@@ -134,14 +148,10 @@ def apply_intensity_curves_batched(
     position = torch.addcmul(shift, patches, scale)
     cell = position.floor().clamp_(min=0).minimum(last)
     position -= cell
-    number = (_as_index(cell) + first).view(-1)
+    # What is not a number becomes 0 and cannot point outside the table.
+    number = (cell.int().clamp_(min=0) + first).view(-1)
     starts, rises = (to_device(torch.cat(t), device) for t in zip(*((m.starts, m.rises) for m in maps), strict=True))
     mapped = starts.index_select(0, number).view(patches.shape)
     mapped.addcmul_(rises.index_select(0, number).view(patches.shape), position)
     applied = to_device(parameters.applied.view(-1, *[1] * (patches.ndim - 1)), device)
     return torch.where(applied, mapped, patches)
-
-
-def _as_index(cell: torch.Tensor) -> torch.Tensor:
-    """Whole numbers as int32; what is not a number becomes 0 and cannot point outside the table."""
-    return cell.int().clamp_(min=0)

@@ -19,6 +19,11 @@ class Mirroring(BatchParameters):
 
     mirrored: torch.Tensor
 
+    def explain(self, sample: int) -> str:
+        """Name the reversed axes of one sample."""
+        axes = self.mirrored[sample].nonzero()[:, 0].tolist()
+        return f"mirrored along axis {', '.join(map(str, axes))}" if axes else "not mirrored"
+
 
 def sample_mirroring(
     batch_size: int, num_axes: int, generator: torch.Generator, *, probability: float = 0.4, max_flips: int = 3

@@ -49,6 +49,13 @@ class Painting(BatchParameters):
     sizes: torch.Tensor
     noise_seed: torch.Tensor
 
+    def explain(self, sample: int) -> str:
+        """Name the boxes of one sample."""
+        sizes = [" x ".join(map(str, size)) for size in self.sizes[sample].tolist() if min(size) > 0]
+        if not self.applied[sample] or not sizes:
+            return "not painted"
+        return f"noise {'around' if self.outside[sample] else 'in'} {len(sizes)} box(es): {', '.join(sizes)}"
+
 
 def sample_painting(
     batch_size: int,

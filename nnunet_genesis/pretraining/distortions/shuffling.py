@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nnunet_genesis.pretraining.distortions.boxes import Box, chunks_of_box, to_device, whole_box
+from nnunet_genesis.pretraining.distortions.boxes import Box, chunks_of_box, scratch, to_device, whole_box
 from nnunet_genesis.pretraining.distortions.parameters import (
     BatchParameters,
     draw_seeds,
@@ -61,6 +61,16 @@ class Shuffling(BatchParameters):
     coverage: torch.Tensor
     permutation_seed: torch.Tensor
 
+    def explain(self, sample: int) -> str:
+        """Name the windows of one sample."""
+        if not self.applied[sample]:
+            return "not shuffled"
+        windows = [" x ".join(map(str, window)) for window in self.windows[sample].tolist()]
+        borders = itertools.pairwise(self.bands[sample].tolist())
+        bands = [f"{w} in {start} to {stop}" for w, (start, stop) in zip(windows, borders, strict=True) if start < stop]
+        share = 100 * float(self.coverage[sample])
+        return f"shuffled in windows of {', '.join(bands)} along the first axis; {share:.0f} % of the voxels"
+
 
 @dataclass(frozen=True)
 class Moves:
@@ -83,20 +93,22 @@ class Moves:
         """Shuffle one contiguous patch (channels, *spatial) on the CPU, but only what comes to lie in a box.
 
         Returns:
-            New tensor (channels, *box).
+            (channels, *box), in memory that the next call uses again.
         """
         first, middle, last = box if len(box) == 3 else (box[0], slice(0, 1), box[1])
         height, width = self.rows.shape[-1], self.columns.shape[-1]
-        keys = self.rows[first, middle, None] + self.columns[first, None, last]
-        source = self.steps.index_select(0, keys.view(-1)).view(keys.shape)
-        source += torch.arange(first.start, first.stop, dtype=torch.int32)[:, None, None] * (height * width) + (
-            torch.arange(middle.start, middle.stop, dtype=torch.int32)[:, None] * width
-        )
+        shape = (first.stop - first.start, middle.stop - middle.start, last.stop - last.start)
+        key, source = scratch("key", shape, torch.int32), scratch("source", shape, torch.int32)
+        torch.add(self.rows[first, middle, None], self.columns[first, None, last], out=key)
+        torch.index_select(self.steps, 0, key.view(-1), out=source.view(-1))
+        line = torch.arange(first.start, first.stop, dtype=torch.int32)[:, None] * height
+        line = line + torch.arange(middle.start, middle.stop, dtype=torch.int32)
+        source += line[..., None] * width
         source += torch.arange(last.start, last.stop, dtype=torch.int32)
-        result = torch.empty((len(patch), *(part.stop - part.start for part in box)), dtype=patch.dtype)
-        for channel, moved in zip(patch.flatten(1), result, strict=True):
-            torch.index_select(channel, 0, source.view(-1), out=moved.view(-1))
-        return result
+        moved = scratch("moved", (len(patch), *(part.stop - part.start for part in box)), patch.dtype)
+        for channel, moved_channel in zip(patch.flatten(1), moved, strict=True):
+            torch.index_select(channel, 0, source.view(-1), out=moved_channel.view(-1))
+        return moved
 
 
 def sample_shuffling(

@@ -67,6 +67,14 @@ class Pretext(Protocol[ParametersT]):
         """A few words per sample on what was done to it, for pictures."""
         ...
 
+    def explain(self, parameters: ParametersT, sample: int) -> list[str]:
+        """All that was drawn for one sample, a line per distortion."""
+        ...
+
+    def separate(self) -> Mapping[str, Pretext[ParametersT]]:
+        """Each distortion alone and always happening, by its name, for pictures."""
+        ...
+
     def losses(self, output: torch.Tensor, pairs: RestorationPairs) -> Mapping[str, torch.Tensor]:
         """Named losses, already weighted; their sum is minimised. Each is (batch,), one value per sample."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -171,6 +171,29 @@ class ModelsGenesis:
                 words.append("out-painted" if one.painting.outside[0] else "in-painted")
             labels.append(", ".join(words) or "undistorted")
         return labels
+
+    def explain(self, parameters: ModelsGenesisParameters, sample: int) -> list[str]:
+        """All that was drawn for one sample, a line per distortion that happened."""
+        mirroring, shuffling = parameters.mirroring, parameters.shuffling
+        lines = [mirroring.explain(sample)] if mirroring.mirrored[sample].any() else []
+        lines += [shuffling.explain(sample)] if shuffling.applied[sample] else []
+        lines += [parameters.intensity.explain(sample)] if parameters.intensity.applied[sample] else []
+        lines += [parameters.painting.explain(sample)] if parameters.painting.applied[sample] else []
+        return lines or ["undistorted"]
+
+    def separate(self) -> dict[str, ModelsGenesis]:
+        """Each distortion alone and always happening, by its name, for pictures."""
+        nothing = replace(
+            self.config, mirror_probability=0, shuffling_probability=0, intensity_probability=0, painting_probability=0
+        )
+        configs = {
+            "mirroring": replace(nothing, mirror_probability=1),
+            "shuffling": replace(nothing, shuffling_probability=1),
+            "non-linear intensity": replace(nothing, intensity_probability=1),
+            "in-painting": replace(nothing, painting_probability=1, outpainting_probability=0),
+            "out-painting": replace(nothing, painting_probability=1, outpainting_probability=1),
+        }
+        return {name: ModelsGenesis(one, self.patch_size, self.intensities) for name, one in configs.items()}
 
     def losses(self, output: torch.Tensor, pairs: RestorationPairs) -> dict[str, torch.Tensor]:
         """The restoration error, (batch,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
@@ -106,7 +106,7 @@ class CountOperations(TorchDispatchMode):
 def make_pairs_on_meta(pretext: ModelsGenesis, patches: torch.Tensor, inside: torch.Tensor, seed: int) -> int:
     """Make pairs on a device without values; tell the number of operations."""
     parameters = pretext.sample(len(patches), generator(seed))
-    with CountOperations() as operations:
+    with cast("Any", CountOperations)() as operations:
         pairs = pretext.make_pairs(patches.to("meta"), inside, parameters, random_device=CPU)
     assert pairs.distorted.device.type == "meta"
     assert pairs.distorted.shape == patches.shape

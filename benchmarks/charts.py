@@ -1,0 +1,71 @@
+"""Pictures of the figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+BARS = {
+    "reference": ("plain reference, CPU", "tab:gray"),
+    "cpu": ("nnunet-genesis, CPU", "tab:blue"),
+    "gpu": ("nnunet-genesis, GPU", "tab:green"),
+    "floor": ("floor, CPU", "tab:orange"),
+}
+
+
+def draw_pairs(file: Path, times: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    """Draw bars on a logarithmic axis: one panel per patch size, one group per operation."""
+    figure = Figure(figsize=(4.2 * len(times), 4.6), layout="constrained")
+    panels = figure.subplots(1, len(times), sharey=True, squeeze=False)[0]
+    for panel, (size, operations) in zip(panels, times.items(), strict=True):
+        makers = [maker for maker in BARS if maker in next(iter(operations.values()))]
+        width = 0.8 / len(makers)
+        for number, maker in enumerate(makers):
+            label, color = BARS[maker]
+            places = [group + (number - (len(makers) - 1) / 2) * width for group in range(len(operations))]
+            values = [ms[maker] for ms in operations.values()]
+            panel.bar(places, values, width, color=color, label=label)
+        for group, ms in enumerate(operations.values()):
+            ratio = f"{ms['reference'] / ms['cpu']:.0f}x"
+            panel.annotate(ratio, (group, ms["reference"]), ha="center", va="bottom", fontsize=9)
+        panel.set_yscale("log")
+        panel.set_title(size if "x" in size else f"{size} x {size} x {size}")
+        panel.set_xticks(range(len(operations)), list(operations), rotation=30, ha="right")
+        panel.grid(alpha=0.3, axis="y")
+    panels[0].set_ylabel("milliseconds per pair, one thread")
+    panels[-1].legend(fontsize="small", loc="upper right")
+    figure.suptitle("Making restoration pairs (above the bars: reference / ours on the CPU)", fontsize=11)
+    figure.savefig(file, dpi=100)
+
+
+def draw_scaling(file: Path, by_size: Mapping[str, tuple[float, float]], by_batch: Sequence[tuple[int, float]]) -> None:
+    """Draw time per pair over voxels, and time per patch over the batch size.
+
+    Args:
+        file: Where to write.
+        by_size: Per patch size, its voxels and milliseconds.
+        by_batch: Batch sizes and milliseconds per patch.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    voxels, times = zip(*by_size.values(), strict=True)
+    left.loglog(voxels, times, "o-", label="measured")
+    per_voxel = times[-1] / voxels[-1]
+    left.loglog(voxels, [per_voxel * count for count in voxels], "--", color="0.5", label="in proportion to voxels")
+    for name, (count, ms) in by_size.items():
+        left.annotate(f"{name}³", (count, ms), textcoords="offset points", xytext=(4, -12), fontsize=8)
+    left.set_xlabel("voxels")
+    left.set_ylabel("milliseconds per pair")
+    left.legend(fontsize="small")
+    right.plot(*zip(*by_batch, strict=True), "o-")
+    right.set_ylim(bottom=0)
+    right.set_xlabel("patches in a batch")
+    right.set_ylabel("milliseconds per patch")
+    for panel in (left, right):
+        panel.grid(alpha=0.3)
+    figure.savefig(file, dpi=100)

@@ -1,0 +1,60 @@
+"""What figures were measured on, and how they are kept."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def describe_machine() -> dict[str, str]:
+    """Processor, accelerator, versions, the command that is running, and the date."""
+    return {
+        "processor": _processor_name(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "numpy", "blosc2", "nnunetv2", "nnunet-genesis")},
+        "command": shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "date": f"{datetime.now(tz=timezone.utc):%Y-%m-%d}",
+    }
+
+
+def report(name: str, table: str, figures: Mapping[str, float], *, save: bool, as_json: bool) -> None:
+    """Print a table of figures; keep it in `RESULTS` with the machine; end with one line of JSON if wanted."""
+    machine = describe_machine()
+    header = "\n".join(f"{key}: {value}" for key, value in machine.items())
+    rounded = {key: float(f"{value:.4g}") for key, value in figures.items()}
+    sys.stdout.write(f"{header}\n\n{table}\n")
+    if save:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.txt").write_text(f"{header}\n\n{table}\n")
+        (RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine, "figures": rounded}, indent=1) + "\n")
+    if as_json:
+        sys.stdout.write(json.dumps(rounded) + "\n")
+
+
+def parse_size(text: str) -> tuple[int, ...]:
+    """Read "128" (a cube) or "64x64x32"."""
+    sides = tuple(int(side) for side in text.split("x"))
+    return sides * 3 if len(sides) == 1 else sides
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
