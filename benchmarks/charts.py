@@ -31,14 +31,14 @@ def draw_pairs(file: Path, times: Mapping[str, Mapping[str, Mapping[str, float]]
             values = [ms[maker] for ms in operations.values()]
             panel.bar(places, values, width, color=color, label=label)
         for group, ms in enumerate(operations.values()):
-            ratio = f"{ms['reference'] / ms['cpu']:.0f}x"
-            panel.annotate(ratio, (group, ms["reference"]), ha="center", va="bottom", fontsize=9)
+            ratio = f"{ms['reference'] / ms['cpu']:.2g}x"
+            panel.annotate(ratio, (group, max(ms["reference"], ms["cpu"])), ha="center", va="bottom", fontsize=9)
         panel.set_yscale("log")
         panel.set_title(size if "x" in size else f"{size} x {size} x {size}")
         panel.set_xticks(range(len(operations)), list(operations), rotation=30, ha="right")
         panel.grid(alpha=0.3, axis="y")
     panels[0].set_ylabel("milliseconds per pair, one thread")
-    panels[-1].legend(fontsize="small", loc="upper right")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(BARS), fontsize="small")
     figure.suptitle("Making restoration pairs (above the bars: reference / ours on the CPU)", fontsize=11)
     figure.savefig(file, dpi=100)
 
@@ -58,12 +58,13 @@ def draw_scaling(file: Path, by_size: Mapping[str, tuple[float, float]], by_batc
     per_voxel = times[-1] / voxels[-1]
     left.loglog(voxels, [per_voxel * count for count in voxels], "--", color="0.5", label="in proportion to voxels")
     for name, (count, ms) in by_size.items():
-        left.annotate(f"{name}³", (count, ms), textcoords="offset points", xytext=(4, -12), fontsize=8)
+        left.annotate(f"{name}³", (count, ms), textcoords="offset points", xytext=(2, -13), fontsize=8)
+    left.margins(0.12)
     left.set_xlabel("voxels")
     left.set_ylabel("milliseconds per pair")
     left.legend(fontsize="small")
     right.plot(*zip(*by_batch, strict=True), "o-")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.2 * max(ms for _, ms in by_batch))
     right.set_xlabel("patches in a batch")
     right.set_ylabel("milliseconds per patch")
     for panel in (left, right):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from nnunet_genesis.pretraining.distortions.parameters import BatchParameters
@@ -49,8 +50,14 @@ def apply_mirroring(patches: torch.Tensor, parameters: Mirroring, *, out: torch.
     result = torch.empty_like(patches) if out is None else out
     for sample, mirrored in enumerate(parameters.mirrored.tolist()):
         axes = [1 + axis for axis, reverse in enumerate(mirrored) if reverse]
-        patch = patches[sample]
-        result[sample].copy_(patch.flip(axes) if axes else patch)
+        if axes and patches.device.type == "cpu":
+            # torch.flip would make a copy of its own first.
+            backwards = tuple(
+                slice(None, None, -1) if axis in axes else slice(None) for axis in range(patches.ndim - 1)
+            )
+            np.copyto(result[sample].numpy(), patches[sample].numpy()[backwards])
+        else:
+            result[sample].copy_(patches[sample].flip(axes) if axes else patches[sample])
     return result
 
 

@@ -48,14 +48,14 @@ def mirror(patch: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, tup
 
 def shuffle(patch: FloatArray, rng: np.random.Generator, num_windows: int = 10_000) -> FloatArray:
     """Permute inside windows of side 1 to n/10 that may overlap; each is read from the original, the last one wins."""
-    sides = patch.shape[1:]
+    sides = np.array(patch.shape[1:])
+    sizes = rng.integers(1, sides // 10, size=(num_windows, len(sides)), endpoint=True)
+    starts = rng.integers(0, sides - sizes, endpoint=True)
     result = patch.copy()
-    for _ in range(num_windows):
-        sizes = [integer(rng, 1, side // 10) for side in sides]
-        starts = [integer(rng, 0, side - size) for side, size in zip(sides, sizes, strict=True)]
-        window = (slice(None), *box(starts, sizes))
+    for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
+        window = (slice(None), *box(start, size))
         values = patch[window].reshape(patch.shape[0], -1)
-        result[window] = values[:, rng.permutation(values.shape[1])].reshape(patch.shape[0], *sizes)
+        result[window] = values[:, rng.permutation(values.shape[1])].reshape(patch.shape[0], *size)
     return result
 
 
