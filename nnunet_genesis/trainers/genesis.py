@@ -11,10 +11,12 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_genesis import __version__, checkpoint
 from nnunet_genesis.errors import CheckpointError, GenesisError
+from nnunet_genesis.interop.source import SourceModel
 from nnunet_genesis.trainers.grammar import TrainerRecipe
-from nnunet_genesis.transfer import TransferReport, load_encoder_weights, unwrap
+from nnunet_genesis.transfer import TransferReport, load_weights, unwrap
 
 CHECKPOINT_VARIABLE = "nnUNet_genesis_checkpoint"
+ALLOW_PARTIAL_VARIABLE = "nnUNet_genesis_allow_partial"
 INIT_FILE = "genesis_init.json"
 
 
@@ -69,7 +71,13 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             configuration=self.configuration_name,
         )
         content = checkpoint.read(file)
-        report = load_encoder_weights(unwrap(self.network), content["network_weights"], source=file)
+        report = load_weights(
+            unwrap(self.network),
+            SourceModel("nnunet-genesis pretraining", file, content["network_weights"]),
+            image_channels=len(self.dataset_json["channel_names"]),
+            architecture=self.configuration_manager.configuration["architecture"],
+            allow_partial=os.environ.get(ALLOW_PARTIAL_VARIABLE, "").lower() in ("1", "true", "t"),
+        )
         seen = self._validation_cases_seen(content["genesis"])
         self._record_initialization(
             {

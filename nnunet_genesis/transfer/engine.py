@@ -1,0 +1,219 @@
+"""Match the tensors of a file with those of a network, and put them there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from nnunet_genesis.errors import TransferError
+from nnunet_genesis.transfer.names import (
+    DECODER_PREFIX,
+    ENCODER_PREFIX,
+    encoder_family,
+    first_convolutions,
+    is_alias,
+    is_head,
+    is_transposed,
+    name_in_source,
+    num_stages,
+)
+from nnunet_genesis.transfer.report import TransferReport
+from nnunet_genesis.transfer.rules import MisfitError, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nnunet_genesis.interop.source import SourceModel
+
+MINIMUM_SHARE = 0.9
+"""Share of the encoder's parameters below which a transfer is an error unless the user allows it (ours)."""
+PARTS = ("encoder", "full")
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """The network inside DistributedDataParallel and torch.compile wrappers."""
+    if isinstance(network, nn.parallel.DistributedDataParallel):
+        network = network.module
+    original = getattr(network, "_orig_mod", network)
+    return original if isinstance(original, nn.Module) else network
+
+
+def load_weights(
+    network: nn.Module,
+    source: SourceModel,
+    *,
+    part: str = "encoder",
+    image_channels: int | None = None,
+    architecture: Mapping[str, Any] | None = None,
+    allow_partial: bool = False,
+    minimum_share: float = MINIMUM_SHARE,
+) -> TransferReport:
+    """Put the weights of a file into a network, in place; nothing is changed if that is refused.
+
+    Args:
+        network: Unwrapped nnU-Net network.
+        source: The file.
+        part: "encoder", or "full" for everything but the segmentation heads.
+        image_channels: Input channels that are images; all by default. The others (previous stage of a cascade) start
+            at zero.
+        architecture: The ``architecture`` entry of the network's plans, to report what tensors do not show.
+        allow_partial: Take leading channels where widths differ, and accept less than `minimum_share`.
+        minimum_share: Share of the encoder's parameters that must be filled.
+
+    Raises:
+        TransferError: If nothing fits, if the encoders are of different families, if too little fits, or if a tensor
+            that fits is not finite.
+    """
+    values, report = plan_transfer(
+        network,
+        source,
+        part=part,
+        image_channels=image_channels,
+        architecture=architecture,
+        allow_partial=allow_partial,
+    )
+    if not (report.loaded or report.adapted):
+        raise _too_little(network, report, source, minimum_share)
+    if report.encoder_share < minimum_share and not allow_partial:
+        raise _too_little(network, report, source, minimum_share)
+    with torch.no_grad():
+        for tensor, new_values in values:
+            tensor.copy_(new_values)
+    return report
+
+
+def plan_transfer(
+    network: nn.Module,
+    source: SourceModel,
+    *,
+    part: str = "encoder",
+    image_channels: int | None = None,
+    architecture: Mapping[str, Any] | None = None,
+    allow_partial: bool = False,
+) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], TransferReport]:
+    """Find out what a transfer would do, without doing it.
+
+    Arguments are those of `load_weights`.
+
+    Returns:
+        Pairs of a tensor of the network and its new values, and the report.
+
+    Raises:
+        TransferError: If the network has no encoder, or one of another family than the file.
+    """
+    targets = dict([*network.named_parameters(), *network.named_buffers()])
+    _check_families(network, targets, source)
+    stages, source_stages = num_stages(targets), num_stages(source.weights)
+    first = first_convolutions(targets)
+    report = TransferReport(part=part, notes=_stride_notes(architecture, source))
+    values: list[tuple[torch.Tensor, torch.Tensor]] = []
+    used: set[str] = set()
+    for name, tensor in targets.items():
+        if not _belongs(name, part):
+            report.left.append(name)
+            _count(report, name, "left", tensor)
+            continue
+        source_name = name_in_source(name, stages, source_stages)
+        used.add(source_name)
+        try:
+            fitted = fit(
+                _find(source, source_name),
+                tensor,
+                is_convolution=name.endswith("conv.weight") and not is_transposed(name),
+                image_channels=(image_channels or tensor.shape[1]) if name in first else None,
+                allow_partial=allow_partial,
+            )
+        except MisfitError as misfit:
+            report.unmatched[name] = str(misfit)
+            _count(report, name, "unmatched", tensor)
+            continue
+        values.append((tensor, fitted.values))
+        if fitted.rules:
+            report.adapted[name] = "; ".join(fitted.rules)
+        else:
+            report.loaded.append(name)
+        _count(report, name, "adapted" if fitted.rules else "loaded", tensor)
+    report.dropped.extend(
+        name for name in source.weights if _belongs(name, part) and name not in used and not is_alias(name)
+    )
+    return values, report
+
+
+def _find(source: SourceModel, name: str) -> torch.Tensor:
+    if name not in source.weights:
+        raise MisfitError("the file has no tensor for it")
+    candidate = source.weights[name]
+    if not torch.isfinite(candidate).all():
+        raise TransferError(
+            f"the tensor {name} holds NaN or infinite values: its training diverged, or the file is damaged",
+            where=source.file,
+            mend="use an earlier checkpoint of the same run",
+        )
+    return candidate
+
+
+def _belongs(name: str, part: str) -> bool:
+    return name.startswith(ENCODER_PREFIX) or (part == "full" and name.startswith(DECODER_PREFIX) and not is_head(name))
+
+
+def _count(report: TransferReport, name: str, group: str, tensor: torch.Tensor) -> None:
+    report.num_parameters[group] += tensor.numel()
+    if name.startswith(ENCODER_PREFIX):
+        report.encoder_parameters[group] += tensor.numel()
+
+
+def _check_families(network: nn.Module, targets: Mapping[str, torch.Tensor], source: SourceModel) -> None:
+    wanted, held = encoder_family(targets), encoder_family(source.weights)
+    if wanted is None:
+        raise TransferError(
+            f"{type(network).__name__} has no encoder of nnU-Net's U-Nets to load weights into", where=source.file
+        )
+    if held is None:
+        raise TransferError(
+            f"the file ({source.kind}) holds no encoder of nnU-Net's U-Nets; its tensors begin with"
+            f" {', '.join(list(source.weights)[:3]) or 'nothing'}",
+            where=source.file,
+            mend="genesis inspect FILE shows what it is",
+        )
+    if wanted != held:
+        raise TransferError(
+            f"the file ({source.kind}) holds a {held} encoder, and the network ({type(network).__name__}) has a"
+            f" {wanted} one: their layers do different jobs, and no tensor of one belongs into the other",
+            where=source.file,
+            mend="use plans with such an encoder: "
+            + (
+                "nnUNetv2_plan_experiment -d DATASET -pl nnUNetPlannerResEncL, then -p nnUNetResEncUNetLPlans"
+                if held == "residual"
+                else "nnUNetv2_plan_experiment -d DATASET (nnU-Net's default planner), then -p nnUNetPlans"
+            ),
+        )
+
+
+def _stride_notes(architecture: Mapping[str, Any] | None, source: SourceModel) -> list[str]:
+    """Stages whose strides differ: weights fit, but see structures of another size."""
+    if architecture is None or source.architecture is None:
+        return []
+    ours, theirs = (_strides(one["arch_kwargs"]["strides"]) for one in (architecture, source.architecture))
+    return [
+        f"stage {stage}: stride {list(stride)} in the network, {list(other)} where the weights were trained"
+        for stage, (stride, other) in enumerate(zip(ours, theirs, strict=False))
+        if stride != other
+    ]
+
+
+def _strides(entries: Sequence[int | Sequence[int]]) -> list[tuple[int, ...]]:
+    return [(entry,) if isinstance(entry, int) else tuple(entry) for entry in entries]
+
+
+def _too_little(network: nn.Module, report: TransferReport, source: SourceModel, minimum_share: float) -> TransferError:
+    examples = "\n".join(f"    {name}: {reason}" for name, reason in list(report.unmatched.items())[:5])
+    return TransferError(
+        f"only {100 * report.encoder_share:.4g} % of the encoder of this {type(network).__name__} fits the file"
+        f" ({source.kind}; at least {100 * minimum_share:.4g} % is needed); nothing was loaded. First mismatches:\n"
+        + examples,
+        where=source.file,
+        mend="pretrain with the plans and the configuration that you train with: genesis-pretrain-nnunet DATASET -c"
+        " CONFIGURATION -p PLANS; or accept less: export nnUNet_genesis_allow_partial=1 (--allow-partial)",
+    )
