@@ -4,7 +4,8 @@ A file is one dictionary of plain containers and tensors, so that it loads with 
 code:
 
 - ``network_weights``: state dict of the network that the plans describe, with as many outputs as inputs;
-- ``genesis``: provenance (format version, pretext, configuration, dataset, plans, cases and their hashes, ...);
+- ``genesis``: provenance (format version, checksum of the weights, pretext, configuration, dataset, plans, cases and
+  their hashes, ...);
 - ``nnssl_adaptation_plan``: the same facts as nnssl's adaptation loaders expect them;
 - ``training_state``: only in resumable files, what a continued run needs.
 """
@@ -13,17 +14,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import tempfile
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.interop.safe_reading import read_safely
+from nnunet_genesis.weights_digest import weights_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FORMAT_VERSION = 1
+CHECKSUM_KEY = "weights_sha256"
 FOLDER_PREFIX = "GenesisPretraining_"
 FINAL_NAME = "checkpoint_final.pth"
 LATEST_NAME = "checkpoint_latest.pth"
@@ -64,28 +69,24 @@ def read(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is missing, damaged, would need to run code, or is of another kind.
     """
-    if not file.is_file():
-        raise CheckpointError("no such checkpoint", where=file, mend="check the path")
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(file) or _is_bare_pickle(file):
-            raise CheckpointError(
-                f"the file holds more than weights and plain values, and reading it could run code"
-                f" ({_first_line(error)}); it was not loaded",
-                where=file,
-                mend="use a file that genesis-pretrain-nnunet wrote",
-            ) from error
-        raise _damaged(file, error) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise _damaged(file, error) from error
-    if not isinstance(content, dict) or not {"network_weights", "genesis"} <= content.keys():
-        keys = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+    content = read_safely(file)
+    if not {"network_weights", "genesis"} <= content.keys():
+        keys = sorted(map(str, content))
         raise CheckpointError(
             f"not a checkpoint of nnunet-genesis (it holds {keys})",
             where=file,
             mend="use a file that genesis-pretrain-nnunet wrote",
         )
+    check_written_by_us(content, file)
+    return content
+
+
+def check_written_by_us(content: Mapping[str, Any], file: Path) -> None:
+    """Make sure that this version can read a checkpoint, and that its weights are those that were written.
+
+    Raises:
+        CheckpointError: If the format is unknown or the checksum differs.
+    """
     version = content["genesis"].get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -93,7 +94,15 @@ def read(file: Path) -> dict[str, Any]:
             where=file,
             mend="pip install --upgrade nnunet-genesis",
         )
-    return content
+    checksum = content["genesis"].get(CHECKSUM_KEY)
+    weights = content["network_weights"]
+    are_tensors = isinstance(weights, dict) and all(isinstance(value, torch.Tensor) for value in weights.values())
+    if checksum is not None and not (are_tensors and checksum == weights_digest(weights)):
+        raise CheckpointError(
+            "the weights are not those that were written: their checksum differs, so bytes of the file were flipped",
+            where=file,
+            mend="copy or download the file again, or use another checkpoint of the same folder; it was left as it is",
+        )
 
 
 def sha256_of_file(file: Path) -> str:
@@ -103,25 +112,6 @@ def sha256_of_file(file: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _damaged(file: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"the file is damaged or incomplete ({_first_line(error)})",
-        where=file,
-        mend="use another checkpoint of the same folder (checkpoint_latest, checkpoint_best), or copy the file again;"
-        " it was left as it is",
-    )
-
-
-def _is_bare_pickle(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(1) == b"\x80"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def _umask() -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
+from nnunet_genesis.cli_weights import add_weight_commands
 from nnunet_genesis.config import (
     DEFAULT_LEARNING_RATES,
     OPTIMIZERS,
@@ -114,6 +115,7 @@ def _genesis_parser() -> argparse.ArgumentParser:
     add("--count", type=int, default=3, help="patches (default: %(default)s)")
     add("--output", type=Path, help="new folder (default: genesis_preview_DATASET_CONFIGURATION)")
     preview.set_defaults(action=_preview, num_gpus=1)
+    add_weight_commands(commands)
     return parser
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.networks import build_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,18 +70,7 @@ class PlannedConfiguration:
         Returns:
             Network mapping (batch, channels, *patch_size) to the same shape, initialised as nnU-Net does.
         """
-        from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-
-        network: nn.Module = get_network_from_plans(
-            self.architecture["network_class_name"],
-            dict(self.architecture["arch_kwargs"]),
-            self.architecture["_kw_requires_import"],
-            self.num_channels,
-            self.num_channels,
-            allow_init=True,
-            deep_supervision=False,
-        )
-        return network
+        return build_network(self.architecture, self.num_channels, self.num_channels)
 
     def validation_cases(self, fold: int) -> list[str]:
         """Identifiers of the validation cases of a fold, as ``nnUNetv2_train`` will choose them.
@@ -191,6 +181,16 @@ def load_planned_configuration(
         architecture=settings.configuration["architecture"],
         plans=plans,
     )
+
+
+def find_dataset_folder(dataset_name_or_id: str) -> Path:
+    """The folder ``nnUNet_preprocessed/DATASET``.
+
+    Raises:
+        SetupError: If the environment variable or the dataset is missing.
+    """
+    preprocessed = _folder_from_environment("nnUNet_preprocessed")
+    return preprocessed / _find_dataset(preprocessed, dataset_name_or_id)
 
 
 def list_cases(cases_folder: Path) -> list[str]:

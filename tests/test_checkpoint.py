@@ -97,7 +97,7 @@ def test_other_kinds_of_files_are_named(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, file)
     with pytest.raises(CheckpointError, match=r"not a checkpoint of nnunet-genesis \(it holds \['state_dict'\]\)"):
         checkpoint.read(file)
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
+    with pytest.raises(CheckpointError, match="no such file"):
         checkpoint.read(tmp_path / "missing.pth")
     future = content()
     future["genesis"] = {"format_version": 99}

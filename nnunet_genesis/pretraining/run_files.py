@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import CheckpointError, SetupError
+from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,9 +131,10 @@ class RunFiles:
         return file
 
     def _content(self, network: nn.Module, progress: Mapping[str, Any]) -> dict[str, Any]:
+        weights = _on_cpu(network.state_dict())
         return {
-            "network_weights": _on_cpu(network.state_dict()),
-            "genesis": {**self.description, **progress},
+            "network_weights": weights,
+            "genesis": {**self.description, **progress, checkpoint.CHECKSUM_KEY: weights_digest(weights)},
             "nnssl_adaptation_plan": self.adaptation_plan,
         }
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_genesis import __version__, checkpoint
 from nnunet_genesis.errors import CheckpointError, GenesisError
-from nnunet_genesis.interop.source import SourceModel
+from nnunet_genesis.hub import HUB_PREFIX, resolve
+from nnunet_genesis.interop import open_source
 from nnunet_genesis.trainers.grammar import TrainerRecipe
 from nnunet_genesis.transfer import TransferReport, load_weights, unwrap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nnunet_genesis.interop.source import SourceModel
 
 CHECKPOINT_VARIABLE = "nnUNet_genesis_checkpoint"
 ALLOW_PARTIAL_VARIABLE = "nnUNet_genesis_allow_partial"
@@ -70,22 +76,23 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             plans_name=self.plans_manager.plans_name,
             configuration=self.configuration_name,
         )
-        content = checkpoint.read(file)
+        source = open_source(file)
         report = load_weights(
             unwrap(self.network),
-            SourceModel("nnunet-genesis pretraining", file, content["network_weights"]),
+            source,
             image_channels=len(self.dataset_json["channel_names"]),
             architecture=self.configuration_manager.configuration["architecture"],
             allow_partial=os.environ.get(ALLOW_PARTIAL_VARIABLE, "").lower() in ("1", "true", "t"),
         )
-        seen = self._validation_cases_seen(content["genesis"])
+        seen = self._validation_cases_seen(source.facts)
         self._record_initialization(
             {
                 "initialization": "pretrained encoder",
-                "file": str(file),
+                "file": os.environ.get(CHECKPOINT_VARIABLE) or str(file),
                 "sha256": checkpoint.sha256_of_file(file),
-                "pretext": content["genesis"]["pretext"],
-                "pretraining_dataset": content["genesis"]["dataset"],
+                "format": source.kind,
+                "pretext": source.facts.get("method"),
+                "pretraining_dataset": source.facts.get("dataset"),
                 "validation_cases_seen_in_pretraining": seen,
                 "transfer": report.as_dict(),
             }
@@ -95,14 +102,16 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
                 f"nnunet-genesis: WARNING: pretraining saw {len(seen)} validation case(s) of fold {self.fold}: its"
                 f" score is not one of unseen images. Pretrain with --exclude-fold {self.fold} to report it."
             )
-        for line in _log_lines(file, content, report):
+        for line in _log_lines(source, report):
             self.print_to_log_file(line)
 
-    def _validation_cases_seen(self, genesis: dict[str, Any]) -> list[str]:
-        if self.fold == "all" or genesis["dataset"] != self.plans_manager.dataset_name:
+    def _validation_cases_seen(self, facts: Mapping[str, Any]) -> list[str]:
+        if self.fold == "all" or facts.get("dataset") != self.plans_manager.dataset_name:
             return []
         _, validation = self.do_split()
-        return sorted({str(case) for case in validation} & {*genesis["cases"], *genesis["validation_cases"]})
+        return sorted(
+            {str(case) for case in validation} & {*facts.get("cases", ()), *facts.get("validation_cases", ())}
+        )
 
     def _record_initialization(self, record: dict[str, Any]) -> None:
         if self.local_rank != 0:
@@ -132,6 +141,8 @@ def find_pretrained_file(results_folder: Path, plans_name: str, configuration: s
     """
     named = os.environ.get(CHECKPOINT_VARIABLE)
     if named:
+        if named.startswith(HUB_PREFIX):
+            return resolve(named)
         file = Path(named).expanduser()
         if not file.is_file():
             raise CheckpointError(
@@ -162,11 +173,16 @@ def find_pretrained_file(results_folder: Path, plans_name: str, configuration: s
     )
 
 
-def _log_lines(file: Path, content: dict[str, Any], report: TransferReport) -> list[str]:
-    genesis = content["genesis"]
+def _log_lines(source: SourceModel, report: TransferReport) -> list[str]:
+    facts = source.facts
+    told = {
+        "": facts.get("method"),
+        "on ": facts.get("dataset"),
+        "epochs: ": facts.get("epochs"),
+        "cases: ": facts.get("num_cases"),
+    }
     return [
-        f"nnunet-genesis: starting from {file}",
-        f"nnunet-genesis: {genesis['pretext']} on {genesis['dataset']}, {genesis['epochs']} epochs,"
-        f" {genesis['num_cases']} cases",
+        f"nnunet-genesis: starting from {source.file}",
+        f"nnunet-genesis: {source.kind}: " + ", ".join(f"{label}{value}" for label, value in told.items() if value),
         *(f"nnunet-genesis: {line}" for line in report.summary_lines()),
     ]

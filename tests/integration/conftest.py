@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.integration.workspace import Workspace, add_blobs, add_hippocampus, make_workspace, shrink_plans
+from tests.integration.workspace import (
+    HIPPOCAMPUS,
+    TINY,
+    TRAINER,
+    Workspace,
+    add_blobs,
+    add_hippocampus,
+    make_workspace,
+    shrink_plans,
+)
 from tests.real_data import real_data_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HIPPOCAMPUS_SCANS = 12
 
@@ -17,8 +31,28 @@ def hippocampus(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = make_workspace(tmp_path_factory.mktemp("hippocampus"))
     add_hippocampus(workspace, source, HIPPOCAMPUS_SCANS)
     _plan_and_preprocess(workspace, "3d_fullres", "4")
-    shrink_plans(workspace, "Dataset004_Hippocampus", "3d_fullres", [24, 32, 24], "nnUNetPlansTiny")
+    shrink_plans(workspace, HIPPOCAMPUS, "3d_fullres", [24, 32, 24], "nnUNetPlansTiny")
     return workspace
+
+
+@pytest.fixture(scope="session")
+def pretrained(hippocampus: Workspace) -> Path:
+    """The final checkpoint of a short pretraining that never saw fold 0's validation cases."""
+    output = hippocampus.run(
+        "genesis-pretrain-nnunet", HIPPOCAMPUS, *TINY, "-device", "cpu", "-np", "1", "--epochs", "2",
+        "--iterations-per-epoch", "3", "--exclude-fold", "0",
+    )  # fmt: skip
+    file = hippocampus.results / HIPPOCAMPUS / "GenesisPretraining_models-genesis__nnUNetPlansTiny__3d_fullres"
+    assert output.strip().endswith(str(file / "checkpoint_final.pth"))
+    return file / "checkpoint_final.pth"
+
+
+@pytest.fixture(scope="session")
+def fold_folder(hippocampus: Workspace, pretrained: Path) -> Path:
+    """Fold 0 trained from the pretrained encoder, with probabilities of the validation cases."""
+    assert pretrained.is_file()
+    hippocampus.run("nnUNetv2_train", "4", "3d_fullres", "0", *TINY, "-device", "cpu", "-tr", TRAINER, "--npz")
+    return hippocampus.results / HIPPOCAMPUS / f"{TRAINER}__nnUNetPlansTiny__3d_fullres" / "fold_0"
 
 
 @pytest.fixture(scope="session")

@@ -6,42 +6,16 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-import pytest
 import SimpleITK as sitk
 import torch
 
 from tests.hostile import RunsCommand
-from tests.integration.workspace import read_until
+from tests.integration.workspace import HIPPOCAMPUS, TINY, TRAINER, read_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.integration.workspace import Workspace
-
-
-TINY = ("-p", "nnUNetPlansTiny")
-TRAINER = "nnUNetTrainerGenesis_1epochs_2iters"
-DATASET = "Dataset004_Hippocampus"
-
-
-@pytest.fixture(scope="module")
-def pretrained(hippocampus: Workspace) -> Path:
-    """The final checkpoint of a short pretraining that never saw fold 0's validation cases."""
-    output = hippocampus.run(
-        "genesis-pretrain-nnunet", DATASET, *TINY, "-device", "cpu", "-np", "1", "--epochs", "2",
-        "--iterations-per-epoch", "3", "--exclude-fold", "0",
-    )  # fmt: skip
-    file = hippocampus.results / DATASET / "GenesisPretraining_models-genesis__nnUNetPlansTiny__3d_fullres"
-    assert output.strip().endswith(str(file / "checkpoint_final.pth"))
-    return file / "checkpoint_final.pth"
-
-
-@pytest.fixture(scope="module")
-def fold_folder(hippocampus: Workspace, pretrained: Path) -> Path:
-    """Fold 0 trained from the pretrained encoder, with probabilities of the validation cases."""
-    assert pretrained.is_file()
-    hippocampus.run("nnUNetv2_train", "4", "3d_fullres", "0", *TINY, "-device", "cpu", "-tr", TRAINER, "--npz")
-    return hippocampus.results / DATASET / f"{TRAINER}__nnUNetPlansTiny__3d_fullres" / "fold_0"
 
 
 def test_log_and_record_say_what_was_loaded(fold_folder: Path, pretrained: Path) -> None:
@@ -65,7 +39,7 @@ def test_validation_writes_segmentations_and_probabilities(fold_folder: Path) ->
 
 def test_validation_cases_were_never_seen(hippocampus: Workspace, fold_folder: Path, pretrained: Path) -> None:
     assert fold_folder.is_dir()
-    splits = json.loads((hippocampus.preprocessed / DATASET / "splits_final.json").read_text())
+    splits = json.loads((hippocampus.preprocessed / HIPPOCAMPUS / "splits_final.json").read_text())
     genesis = torch.load(pretrained, weights_only=True)["genesis"]
     assert genesis["excluded_cases"] == sorted(splits[0]["val"])
     assert set(genesis["cases"]) | set(genesis["validation_cases"]) == set(splits[0]["train"])
@@ -79,11 +53,11 @@ def test_prediction_validation_and_continuing_need_no_pretrained_file(
     try:
         hippocampus.run(
             "nnUNetv2_predict", "-d", "4", "-c", "3d_fullres", "-f", "0", *TINY, "-tr", TRAINER, "-device", "cpu",
-            "-i", str(hippocampus.raw / DATASET / "imagesTs"), "-o", str(tmp_path), "-npp", "1", "-nps", "1",
+            "-i", str(hippocampus.raw / HIPPOCAMPUS / "imagesTs"), "-o", str(tmp_path), "-npp", "1", "-nps", "1",
         )  # fmt: skip
         predictions = sorted(tmp_path.glob("*.nii.gz"))
         assert len(predictions) == 2
-        scan = hippocampus.raw / DATASET / "imagesTs" / predictions[0].name.replace(".nii.gz", "_0000.nii.gz")
+        scan = hippocampus.raw / HIPPOCAMPUS / "imagesTs" / predictions[0].name.replace(".nii.gz", "_0000.nii.gz")
         assert sitk.ReadImage(str(predictions[0])).GetSize() == sitk.ReadImage(str(scan)).GetSize()
         train = ("nnUNetv2_train", "4", "3d_fullres", "0", *TINY, "-device", "cpu", "-tr", TRAINER)
         record = (fold_folder / "genesis_init.json").read_bytes()
@@ -123,7 +97,7 @@ def test_stock_trainer_trains_as_before(hippocampus: Workspace, pretrained: Path
     process.kill()
     process.communicate()
     assert "nnunet-genesis" not in output
-    fold = hippocampus.results / DATASET / "nnUNetTrainer__nnUNetPlansTiny__3d_fullres" / "fold_3"
+    fold = hippocampus.results / HIPPOCAMPUS / "nnUNetTrainer__nnUNetPlansTiny__3d_fullres" / "fold_3"
     assert not (fold / "genesis_init.json").exists()
 
 

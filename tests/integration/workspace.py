@@ -15,6 +15,10 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
 SCRIPTS = Path(sys.executable).parent
+HIPPOCAMPUS = "Dataset004_Hippocampus"
+TINY = ("-p", "nnUNetPlansTiny")
+TRAINER = "nnUNetTrainerGenesis_1epochs_2iters"
+"""The trainer of the model that several tests look at."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,8 @@ def write_dataset_json(
 
 
 def add_hippocampus(workspace: Workspace, source: Path, count: int) -> None:
-    """Copy the first scans as Dataset004_Hippocampus; two more go to imagesTs."""
-    folder = workspace.raw / "Dataset004_Hippocampus"
+    """Copy the first scans as `HIPPOCAMPUS`; two more go to imagesTs."""
+    folder = workspace.raw / HIPPOCAMPUS
     for name in ("imagesTr", "labelsTr", "imagesTs"):
         (folder / name).mkdir(parents=True)
     cases = sorted(file.name.removesuffix(".nii.gz") for file in (source / "images").glob("*.nii.gz"))

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from torch import nn
 
 from nnunet_genesis.interop.source import SourceModel
+from nnunet_genesis.networks import build_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,41 +17,48 @@ if TYPE_CHECKING:
 FILE = Path("checkpoint_final.pth")
 
 
-def build(
-    channels: int = 1,
-    outputs: int = 3,
+def describe(
     features: tuple[int, ...] = (4, 8, 16),
     *,
     residual: bool = False,
     dim: int = 3,
-    kernels: Sequence[Sequence[int]] | int = 3,
-    strides: Sequence[int | Sequence[int]] | None = None,
-    convs: int = 1,
-    seed: int = 0,
-) -> nn.Module:
-    """Build a network with its own initialisation; instance norm with random affine parameters."""
+    kernels: Sequence[Sequence[int]] | None = None,
+    strides: Sequence[Sequence[int]] | None = None,
+    blocks: Sequence[int] | None = None,
+    decoder_blocks: int = 1,
+) -> dict[str, Any]:
+    """The ``architecture`` entry of plans."""
     stages = len(features)
-    counts: dict[str, Any] = {"n_blocks_per_stage" if residual else "n_conv_per_stage": [convs] * stages}
+    return {
+        "network_class_name": "dynamic_network_architectures.architectures.unet."
+        + ("ResidualEncoderUNet" if residual else "PlainConvUNet"),
+        "arch_kwargs": {
+            "n_stages": stages,
+            "features_per_stage": list(features),
+            "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
+            "kernel_sizes": list(kernels or [[3] * dim] * stages),
+            "strides": list(strides or [[1] * dim, *[[2] * dim] * (stages - 1)]),
+            "n_blocks_per_stage" if residual else "n_conv_per_stage": list(blocks or [1] * stages),
+            "n_conv_per_stage_decoder": [decoder_blocks] * (stages - 1),
+            "conv_bias": True,
+            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
+            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+
+
+def build(channels: int = 1, outputs: int = 3, *, seed: int = 0, **description: Any) -> nn.Module:
+    """Build a network with weights of its own; biases and norms are random, too."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network: nn.Module = (ResidualEncoderUNet if residual else PlainConvUNet)(
-            input_channels=channels,
-            n_stages=stages,
-            features_per_stage=features,
-            conv_op=nn.Conv3d if dim == 3 else nn.Conv2d,
-            kernel_sizes=kernels,
-            strides=strides or [1, *[2] * (stages - 1)],
-            num_classes=outputs,
-            n_conv_per_stage_decoder=[1] * (stages - 1),
-            conv_bias=True,
-            norm_op=nn.InstanceNorm3d if dim == 3 else nn.InstanceNorm2d,
-            norm_op_kwargs={"affine": True},
-            nonlin=nn.LeakyReLU,
-            deep_supervision=False,
-            **counts,
-        )
-        for name, parameter in network.named_parameters():
-            if ".norm." in name:
+        network = build_network(describe(**description), channels, outputs)
+        for parameter in network.parameters():
+            if parameter.ndim == 1:
                 nn.init.uniform_(parameter, 0.5, 1.5)
     return network
 

@@ -168,7 +168,7 @@ def test_loading_nothing_is_an_error_whatever_is_allowed() -> None:
         load_weights(build(), source_of({}), minimum_share=0, allow_partial=True)
     with pytest.raises(TransferError, match="Linear has no encoder"):
         load_weights(nn.Linear(2, 2), source_of(build()), minimum_share=0, allow_partial=True)
-    other = {name: tensor[..., :2] for name, tensor in build(kernels=3).state_dict().items() if tensor.ndim == 5}
+    other = {name: tensor[..., :2] for name, tensor in build().state_dict().items() if tensor.ndim == 5}
     with pytest.raises(TransferError, match="only 0 % of the encoder"):
         load_weights(build(), source_of(other), minimum_share=0, allow_partial=True)
 

@@ -1,0 +1,174 @@
+"""The pretrained encoder as a plain torch module, for classification, detection and whatever else needs features."""
+
+from __future__ import annotations
+
+import logging
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from nnunet_genesis import encoder_file, hub
+from nnunet_genesis.errors import CheckpointError, SetupError
+from nnunet_genesis.interop import open_source
+from nnunet_genesis.networks import build_source_network
+from nnunet_genesis.transfer import load_weights
+from nnunet_genesis.transfer.names import ENCODER_PREFIX, encoder_family, first_convolutions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nnunet_genesis.interop.source import SourceModel
+
+LOGGER = logging.getLogger("nnunet_genesis")
+
+
+class PretrainedEncoder(nn.Module):
+    """Feature maps of all stages, from the highest resolution to the lowest.
+
+    Args:
+        encoder: Encoder of one of nnU-Net's U-Nets, which returns the outputs of all its stages.
+        in_channels: Input channels.
+        description: What the file tells: ``patch_size``, ``spacing``, ``normalization_schemes``, ``channel_names``, ...
+
+    Attributes:
+        in_channels: Input channels.
+        channels: Features of every stage.
+        strides: Per stage and axis, input voxels per voxel of the feature map (cumulative).
+        patch_size: Voxels per axis of the patches it was trained on, or None where the file does not tell.
+        spacing: Millimetres per axis that it was trained at, or None where the file does not tell.
+        description: All that the file tells of these weights, in plain values.
+    """
+
+    def __init__(self, encoder: nn.Module, in_channels: int, description: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.in_channels = in_channels
+        self.channels: tuple[int, ...] = tuple(int(features) for features in _attribute(encoder, "output_channels"))
+        steps = [tuple(int(step) for step in stride) for stride in _attribute(encoder, "strides")]
+        self.strides: tuple[tuple[int, ...], ...] = tuple(
+            accumulate(steps, lambda total, step: tuple(a * b for a, b in zip(total, step, strict=True)))
+        )
+        self.patch_size = _last_axes(description.get("patch_size"), len(steps[0]))
+        self.spacing = _last_axes(description.get("spacing"), len(steps[0]))
+        self.description = dict(description)
+        names = (f"{ENCODER_PREFIX}{name}" for name, _ in encoder.named_parameters())
+        self._sizes_must_divide = encoder_family(names) == "residual"
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Compute the feature maps of all stages.
+
+        Args:
+            x: (batch, in_channels, *spatial), normalised as in the pretraining (`description`). Residual encoders need
+                spatial sizes that are multiples of the last stride, plain ones take any.
+
+        Returns:
+            One (batch, channels[stage], *spatial divided by strides[stage], rounded up) tensor per stage.
+
+        Raises:
+            SetupError: If the input has another number of axes or channels, or a size that the encoder cannot halve.
+        """
+        if x.ndim != 2 + len(self.strides[0]) or x.shape[1] != self.in_channels:
+            raise SetupError(
+                f"the input has the shape {tuple(x.shape)}; needed is (batch, {self.in_channels} channels,"
+                f" {len(self.strides[0])} spatial axes)",
+                mend="load_encoder(FILE, in_channels=N) adapts the first convolution to N channels",
+            )
+        if self._sizes_must_divide and any(
+            size % step for size, step in zip(x.shape[2:], self.strides[-1], strict=True)
+        ):
+            raise SetupError(
+                f"the input's spatial size {tuple(x.shape[2:])} is no multiple of {self.strides[-1]}, which this"
+                " residual encoder needs",
+                mend="pad or crop the input to such a size",
+            )
+        features: list[torch.Tensor] = self.encoder(x)
+        return features
+
+
+def load_encoder(file: str | Path, in_channels: int | None = None) -> PretrainedEncoder:
+    """Load the encoder of any readable file as a plain torch module.
+
+    The module is not frozen and on the CPU. nnU-Net's encoders normalise every instance by itself, so that train and
+    eval mode compute the same (unless the plans ask for dropout or batch norm). The weights fill all of the
+    encoder; the global random generator is left as it was.
+
+    Args:
+        file: A checkpoint, an exported encoder (`export_encoder`), or ``hf://user/repo[/file][@revision]``.
+        in_channels: Input channels; those of the file by default. For others, the first convolution is adapted: where
+            all channels are equal, the response stays that of the file.
+
+    Raises:
+        CheckpointError: If the file cannot be read, describes no architecture, or does not hold all of its encoder.
+        TransferError: If the file holds no encoder of nnU-Net's U-Nets, or weights that are not finite.
+        SetupError: If `in_channels` is not positive.
+    """
+    if in_channels is not None and in_channels < 1:
+        raise SetupError(f"in_channels={in_channels}: at least 1 is needed")
+    source = open_source(hub.resolve(file))
+    held_channels = _num_input_channels(source)
+    wanted_channels = in_channels or held_channels
+    network = build_source_network(source, wanted_channels, 1)
+    report = load_weights(network, source, part="encoder", minimum_share=0.0)
+    if report.unmatched:
+        name, reason = next(iter(report.unmatched.items()))
+        raise CheckpointError(
+            f"{len(report.unmatched)} tensors of the encoder that the file describes are not in it; the first is"
+            f" {name}: {reason}",
+            where=source.file,
+            mend="use a complete copy of the file",
+        )
+    LOGGER.info("encoder of %s: %s", source.file, report.summary_lines()[0])
+    for name, rule in report.adapted.items():
+        LOGGER.info("adapted: %s: %s", name, rule)
+    return PretrainedEncoder(network.get_submodule("encoder"), wanted_channels, encoder_file.describe(source))
+
+
+def export_encoder(file: str | Path, out: Path) -> None:
+    """Write the encoder of any readable file as safetensors, with its description in the metadata.
+
+    Tensors have nnU-Net's names (``encoder.stages...``). The metadata holds one JSON text under
+    ``nnunet_genesis_encoder``: architecture, channels, patch size, spacing, normalisation, and where the weights come
+    from; no names of cases. `load_encoder` reads the file.
+
+    Args:
+        file: As in `load_encoder`.
+        out: The new file; its name ends with ``.safetensors``.
+
+    Raises:
+        SetupError: If `out` exists, has another suffix, or its folder is missing.
+        CheckpointError: As in `load_encoder`.
+        TransferError: As in `load_encoder`.
+    """
+    if out.suffix != ".safetensors":
+        raise SetupError(f"{out.name} does not end with .safetensors", mend=f"write to {out.stem}.safetensors")
+    if out.exists():
+        raise SetupError("the file exists; nothing was overwritten", where=out, mend="choose another name")
+    if not out.parent.is_dir():
+        raise SetupError("no such folder", where=out.parent, mend=f"mkdir -p {out.parent}")
+    encoder = load_encoder(file)
+    weights = dict([*encoder.named_parameters(), *encoder.named_buffers()])
+    content = encoder_file.to_bytes(weights, encoder.description)
+    with out.open("xb") as stream:
+        try:
+            stream.write(content)
+        except BaseException:
+            out.unlink()
+            raise
+
+
+def _num_input_channels(source: SourceModel) -> int:
+    first = first_convolutions(source.weights)
+    return int(source.weights[min(first)].shape[1]) if first else 1
+
+
+def _attribute(encoder: nn.Module, name: str) -> Sequence[Any]:
+    value: Sequence[Any] = getattr(encoder, name)
+    return value
+
+
+def _last_axes(values: Sequence[float] | None, count: int) -> tuple[Any, ...] | None:
+    """Two-dimensional plans hold three spacings."""
+    return None if values is None else tuple(values)[-count:]

@@ -1,0 +1,65 @@
+"""A trained model that stock nnU-Net predicts with, where this package is not installed."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from nnunet_genesis import checkpoint
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.folders import refuse_used_folder
+from nnunet_genesis.interop.safe_reading import read_safely
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUR_TRAINER, STOCK_TRAINER = "nnUNetTrainerGenesis", "nnUNetTrainer"
+_FOLDER_FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")
+_FOLD_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
+
+
+def export_model(model_folder: Path, out: Path) -> Path:
+    """Copy a model, under the name of nnU-Net's own trainer; its network and its weights stay as they are.
+
+    Our trainers build nnU-Net's network and predict as nnU-Net does: only their name keeps stock nnU-Net from loading
+    the model. What is not needed for prediction (logs, validation, optimizer state) is left out.
+
+    Args:
+        model_folder: ``nnUNet_results/DATASET/nnUNetTrainerGenesis...__PLANS__CONFIGURATION``.
+        out: Folder to put ``nnUNetTrainer__PLANS__CONFIGURATION`` into; that must not exist.
+
+    Returns:
+        The new model folder.
+
+    Raises:
+        SetupError: If the folder holds no finished model of ours, or the target is in use.
+        CheckpointError: If a checkpoint cannot be read safely.
+    """
+    trainer, separator, rest = model_folder.name.partition("__")
+    if not separator or not trainer.startswith(OUR_TRAINER):
+        raise SetupError(
+            f"'{model_folder.name}' is no model of {OUR_TRAINER}: stock nnU-Net reads it as it is, or it is none",
+            where=model_folder,
+            mend=f"give nnUNet_results/DATASET/{OUR_TRAINER}__PLANS__CONFIGURATION",
+        )
+    checkpoints = sorted(file for name in _FOLD_CHECKPOINTS for file in model_folder.glob(f"fold_*/{name}"))
+    missing = [name for name in _FOLDER_FILES[:2] if not (model_folder / name).is_file()]
+    if missing or not checkpoints:
+        raise SetupError(
+            f"the model is not finished: there is no {missing[0] if missing else 'fold_*/checkpoint_final.pth'}",
+            where=model_folder,
+            mend="finish its training: nnUNetv2_train ... --c",
+        )
+    target = out / f"{STOCK_TRAINER}__{rest}"
+    refuse_used_folder(target, "the export")
+    for file in checkpoints:
+        content = read_safely(file)
+        content["trainer_name"] = STOCK_TRAINER
+        content["optimizer_state"], content["grad_scaler_state"] = None, None
+        copy = target / file.parent.name / file.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write(copy, content)
+    for name in _FOLDER_FILES:
+        if (model_folder / name).is_file():
+            shutil.copy2(model_folder / name, target / name)
+    return target

@@ -1,0 +1,144 @@
+"""What a file of weights is, and what of it would fit the networks of a dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.planned_networks import list_planned_networks
+from nnunet_genesis.transfer import plan_transfer
+
+if TYPE_CHECKING:
+    from nnunet_genesis.interop.source import SourceModel
+    from nnunet_genesis.planned_networks import PlannedNetwork
+    from nnunet_genesis.transfer import TransferReport
+
+_FACTS = {
+    "method": "pretext",
+    "dataset": "dataset",
+    "plans": "plans",
+    "configuration": "configuration",
+    "trainer": "trainer",
+    "patch_size": "patch, voxels",
+    "spacing": "spacing, mm",
+    "channel_names": "channels",
+    "num_input_channels": "input channels",
+    "normalization_schemes": "normalisation",
+    "num_cases": "cases",
+    "epochs": "epochs",
+    "package_versions": "written by",
+    "citations": "cite",
+    "notes": "notes",
+}
+
+
+def describe_source(source: SourceModel) -> list[str]:
+    """All that a file tells of itself, a line each."""
+    unique = {id(tensor): tensor for tensor in source.weights.values()}
+    parameters = sum(tensor.numel() for tensor in unique.values())
+    lines = [f"{source.file}", f"format: {source.kind}, {len(unique)} tensors, {parameters / 1e6:.2f} M parameters"]
+    if source.architecture is None:
+        lines.append("architecture: the file does not tell")
+    else:
+        lines += _describe_architecture(source.architecture)
+    lines += [f"{label}: {_text(source.facts[name])}" for name, label in _FACTS.items() if source.facts.get(name)]
+    return lines
+
+
+def describe_transfer(
+    source: SourceModel,
+    dataset: str,
+    plans_name: str,
+    configuration: str,
+    *,
+    part: str = "encoder",
+    allow_partial: bool = False,
+) -> list[str]:
+    """What loading the file into one network of a dataset would do, and what it would do into the others.
+
+    Args:
+        source: The file.
+        dataset: Name or id of a dataset with plans.
+        plans_name: nnU-Net plans identifier.
+        configuration: nnU-Net configuration.
+        part: "encoder", or "full" for everything but the segmentation heads.
+        allow_partial: As `nnUNet_genesis_allow_partial`: leading channels where widths differ.
+
+    Returns:
+        The report of the transfer, then a table of all plans and configurations.
+
+    Raises:
+        SetupError: If there is no such network.
+    """
+    networks = list_planned_networks(dataset)
+    wanted = [one for one in networks if (one.plans_name, one.configuration) == (plans_name, configuration)]
+    if not wanted:
+        there = "\n".join(f"    -p {one.plans_name} -c {one.configuration}" for one in networks)
+        raise SetupError(
+            f"{dataset} has no configuration {configuration} in {plans_name}; it has:\n{there}",
+            mend="-p and -c of these",
+        )
+    report = try_transfer(source, wanted[0], part, allow_partial)
+    if isinstance(report, GenesisError):
+        lines = [report.problem]
+    else:
+        lines = [*report.summary_lines(), *_compare_facts(source, wanted[0])]
+    lines += ["", f"{'share of the encoder':>22}  plans and configuration"]
+    for one in networks:
+        other = try_transfer(source, one, part, allow_partial)
+        share = "another family" if isinstance(other, GenesisError) else f"{100 * other.encoder_share:.4g} %"
+        lines.append(f"{share:>22}  -p {one.plans_name} -c {one.configuration}")
+    return lines
+
+
+def try_transfer(
+    source: SourceModel, planned: PlannedNetwork, part: str, allow_partial: bool
+) -> TransferReport | GenesisError:
+    """Plan a transfer; a refusal is returned, not raised."""
+    try:
+        _, report = plan_transfer(
+            planned.build(),
+            source,
+            part=part,
+            image_channels=planned.image_channels,
+            architecture=planned.architecture,
+            allow_partial=allow_partial,
+        )
+    except GenesisError as error:
+        return error
+    return report
+
+
+def _describe_architecture(architecture: Any) -> list[str]:
+    arguments = architecture["arch_kwargs"]
+    name = str(architecture["network_class_name"]).rsplit(".", 1)[-1]
+    blocks = arguments.get("n_blocks_per_stage", arguments.get("n_conv_per_stage"))
+    return [
+        f"architecture: {name}, {arguments['n_stages']} stages, features {_text(arguments['features_per_stage'])}",
+        f"per stage: {_text(blocks)} blocks, kernels {_text(arguments['kernel_sizes'])},"
+        f" strides {_text(arguments['strides'])}",
+    ]
+
+
+def _compare_facts(source: SourceModel, planned: PlannedNetwork) -> list[str]:
+    """Differences in what the images are, which no tensor shows."""
+    lines = []
+    for name, ours in (("spacing", planned.spacing), ("normalization_schemes", planned.normalization_schemes)):
+        theirs = source.facts.get(name)
+        if theirs and tuple(theirs) != tuple(ours):
+            lines.append(f"note: {_FACTS[name]} {_text(theirs)} where the weights were trained, {_text(ours)} here")
+    return lines
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {entry}" for key, entry in value.items())
+    if isinstance(value, (list, tuple)):
+        nested = any(isinstance(entry, (list, tuple)) for entry in value)
+        separator = "/" if all(isinstance(entry, int) for entry in value) else ", "
+        return (
+            " ".join("x".join(map(str, e)) if isinstance(e, (list, tuple)) else str(e) for e in value)
+            if nested
+            else (separator.join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in value))
+        )
+    return str(value)

@@ -1,0 +1,85 @@
+"""The networks that a dataset's plans describe, whether or not their configurations are preprocessed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nnunet_genesis.networks import build_network
+from nnunet_genesis.plans import find_dataset_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class PlannedNetwork:
+    """The network of one configuration of one plans file.
+
+    Attributes:
+        plans_name: nnU-Net plans identifier.
+        configuration: nnU-Net configuration.
+        architecture: The ``architecture`` entry of the configuration.
+        image_channels: Input channels that are images.
+        input_channels: All input channels; in the second stage of a cascade, the previous stage's segmentation is one
+            channel per foreground label.
+        num_outputs: Channels of the segmentation heads.
+        patch_size: Voxels per axis.
+        spacing: Millimetres per axis of the patch.
+        normalization_schemes: nnU-Net's normalisation class per channel.
+    """
+
+    plans_name: str
+    configuration: str
+    architecture: Mapping[str, Any]
+    image_channels: int
+    input_channels: int
+    num_outputs: int
+    patch_size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    normalization_schemes: tuple[str, ...]
+
+    def build(self) -> nn.Module:
+        """Build the segmentation network."""
+        return build_network(self.architecture, self.input_channels, self.num_outputs)
+
+
+def list_planned_networks(dataset_name_or_id: str) -> list[PlannedNetwork]:
+    """All networks of all plans of a dataset, sorted by name.
+
+    Raises:
+        SetupError: If the dataset is unknown.
+    """
+    from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    folder = find_dataset_folder(dataset_name_or_id)
+    dataset_json = json.loads((folder / "dataset.json").read_text())
+    networks = []
+    for file in sorted(folder.glob("*.json")):
+        plans = json.loads(file.read_text())
+        if not isinstance(plans, dict) or "configurations" not in plans or "plans_name" not in plans:
+            continue
+        manager = PlansManager(plans)
+        for name in sorted(plans["configurations"]):
+            settings = manager.get_configuration(name)
+            if "architecture" not in settings.configuration:
+                continue
+            channel_names = dataset_json["channel_names" if "channel_names" in dataset_json else "modality"]
+            networks.append(
+                PlannedNetwork(
+                    plans_name=file.stem,
+                    configuration=name,
+                    architecture=settings.configuration["architecture"],
+                    image_channels=len(channel_names),
+                    input_channels=determine_num_input_channels(manager, settings, dataset_json),
+                    num_outputs=manager.get_label_manager(dataset_json).num_segmentation_heads,
+                    patch_size=tuple(int(n) for n in settings.patch_size),
+                    spacing=tuple(float(mm) for mm in settings.spacing)[-len(settings.patch_size) :],
+                    normalization_schemes=tuple(settings.normalization_schemes),
+                )
+            )
+    return networks

@@ -1,0 +1,130 @@
+"""``genesis inspect``, ``convert`` and ``export``: what they say, what they refuse, and that nothing is overwritten."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from nnunet_genesis import cli
+from nnunet_genesis.interop import open_source
+from nnunet_genesis.transfer import load_weights
+from tests.interop.written import write_genesis, write_nnunet_v1, write_nnunet_v2, write_wrapped_state_dict
+from tests.preprocessed import smooth_cases, write_dataset
+from tests.transfer.networks import build, describe, encoder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAIN: dict[str, Any] = {"features": (4, 8, 16), "blocks": [2, 2, 2], "decoder_blocks": 2}
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object, expect: int = 0) -> str:
+    """Run ``genesis`` and return what it said."""
+    with pytest.raises(SystemExit) as ended:
+        cli.genesis([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    assert ended.value.code == expect, said.err
+    return said.out if expect == 0 else said.err
+
+
+def test_inspect_tells_what_the_file_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "some.pth"
+    write_genesis(file, build(2, residual=True), describe(residual=True))
+    said = run(capsys, "inspect", file).splitlines()
+    assert said[0] == str(file)
+    assert said[1].startswith("format: nnunet-genesis pretraining, ")
+    assert "architecture: ResidualEncoderUNet, 3 stages, features 4/8/16" in said
+    assert "per stage: 1/1/1 blocks, kernels 3x3x3 3x3x3 3x3x3, strides 1x1x1 2x2x2 2x2x2" in said
+    assert "pretext: models-genesis" in said
+    assert "patch, voxels: 32/32/32" in said
+    assert "spacing, mm: 1, 1, 1" in said
+    assert "cases: 2" in said
+    assert "cite: Zhou et al., arXiv 1908.06912" in said
+    assert not any("case_00" in line for line in said), "names of cases may be names of patients"
+
+
+def test_inspect_shows_a_transfer_and_the_plans_that_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = write_dataset(tmp_path, smooth_cases(2, (8, 16, 16)), (8, 16, 16), monkeypatch)
+    plans = json.loads((dataset / "nnUNetPlans.json").read_text())
+    plans["plans_name"] = "nnUNetPlansLarger"
+    plans["configurations"]["3d_fullres"]["architecture"] = describe(
+        features=(4, 8, 16), strides=[[1, 1, 1], [1, 2, 2], [2, 2, 2]]
+    )
+    (dataset / "nnUNetPlansLarger.json").write_text(json.dumps(plans))
+    plans["plans_name"] = "nnUNetResEncUNetLPlans"
+    plans["configurations"]["3d_fullres"]["architecture"] = describe(residual=True)
+    (dataset / "nnUNetResEncUNetLPlans.json").write_text(json.dumps(plans))
+    file = tmp_path / "some.pth"
+    write_genesis(file, build(4), describe())
+    said = run(capsys, "inspect", file, "--into", "777", "-p", "nnUNetPlansLarger")
+    assert "loaded 11 tensors, adapted 1, 100 % of the encoder's parameters" in said
+    assert "adapted: encoder.stages.0.0.convs.0.conv.weight: input channels 4 to 1" in said
+    assert "note: stage 1: stride [1, 2, 2] in the network, [2, 2, 2] where the weights were trained" in said
+    assert "note: spacing, mm 1, 1, 1 where the weights were trained, 3, 1, 1 here" in said
+    assert "  100 %  -p nnUNetPlansLarger -c 3d_fullres" in said
+    assert "another family  -p nnUNetResEncUNetLPlans -c 3d_fullres" in said
+    refused = run(capsys, "inspect", file, "--into", "777", "-c", "3d_lowres", expect=1)
+    assert "777 has no configuration 3d_lowres in nnUNetPlans" in refused
+    assert "-p nnUNetPlansLarger -c 3d_fullres" in refused
+
+
+@pytest.mark.parametrize("write", [write_nnunet_v2, write_nnunet_v1])
+def test_a_converted_file_is_complete_and_computes_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], write: object
+) -> None:
+    network, file, out = build(**PLAIN), tmp_path / "theirs", tmp_path / "ours.pth"
+    assert callable(write)
+    write(file, network, describe(**PLAIN))
+    assert "complete: nnUNetTrainerGenesis and stock -pretrained_weights can read it" in run(
+        capsys, "convert", file, out
+    )
+    converted = torch.load(out, weights_only=True)["network_weights"]
+    assert converted.keys() == network.state_dict().keys(), "all names, aliases too"
+    source = open_source(out)
+    assert source.kind == "nnunet-genesis pretraining"
+    filled = build(**PLAIN, seed=1)
+    assert load_weights(filled, source).encoder_share == 1
+    image = torch.rand(1, 1, 16, 16, 16)
+    for ours, theirs in zip(encoder(filled)(image), encoder(network)(image), strict=True):
+        assert torch.equal(ours, theirs)
+    before = out.read_bytes()
+    assert "the file is there already" in run(capsys, "convert", file, out, expect=1)
+    assert out.read_bytes() == before
+    assert "a checkpoint of nnunet-genesis already" in run(capsys, "convert", out, tmp_path / "again.pth", expect=1)
+
+
+def test_converting_weights_of_an_unknown_architecture_says_who_can_read_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, file, out = build(**PLAIN), tmp_path / "theirs.pth", tmp_path / "ours.pth"
+    write_wrapped_state_dict(file, network, {})
+    assert "its architecture is unknown: only nnUNetTrainerGenesis can read it" in run(capsys, "convert", file, out)
+    assert load_weights(build(**PLAIN, seed=1), open_source(out)).encoder_share == 1
+
+
+def test_a_file_that_names_a_function_as_its_network_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace, file = tmp_path / "code_ran", tmp_path / "hostile.pth"
+    hostile = {**describe(**PLAIN), "network_class_name": "os.system", "arch_kwargs": {"command": f"touch {trace}"}}
+    write_nnunet_v2(file, build(**PLAIN), {**hostile, "_kw_requires_import": []})
+    said = run(capsys, "convert", file, tmp_path / "ours.pth", expect=1)
+    assert "names 'os.system', which is no layer or network" in said
+    assert not trace.exists()
+    assert not (tmp_path / "ours.pth").exists()
+
+
+def test_only_finished_models_of_ours_are_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stock = tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    stock.mkdir()
+    assert "is no model of nnUNetTrainerGenesis" in run(capsys, "export", stock, tmp_path / "out", expect=1)
+    ours = tmp_path / "nnUNetTrainerGenesis__nnUNetPlans__3d_fullres"
+    ours.mkdir()
+    assert "the model is not finished" in run(capsys, "export", ours, tmp_path / "out", expect=1)
+    assert "no such folder" in run(capsys, "export", tmp_path / "absent", tmp_path / "out", expect=1)
+    assert not (tmp_path / "out").exists()
