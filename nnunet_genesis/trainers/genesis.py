@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_genesis import __version__, checkpoint
-from nnunet_genesis.errors import CheckpointError, GenesisError
+from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError
 from nnunet_genesis.hub import HUB_PREFIX, resolve
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.trainers.grammar import TrainerRecipe
-from nnunet_genesis.transfer import TransferReport, load_weights, unwrap
+from nnunet_genesis.transfer import MINIMUM_SHARE, TransferReport, load_weights, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_VARIABLE = "nnUNet_genesis_checkpoint"
 ALLOW_PARTIAL_VARIABLE = "nnUNet_genesis_allow_partial"
+MINIMUM_SHARE_VARIABLE = "nnUNet_genesis_minimum_share"
 INIT_FILE = "genesis_init.json"
 
 
@@ -80,9 +81,11 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
         report = load_weights(
             unwrap(self.network),
             source,
-            image_channels=len(self.dataset_json["channel_names"]),
+            # In the second stage of a cascade the network has more inputs than there are images.
+            image_channels=len(self.dataset_json.get("channel_names") or self.dataset_json["modality"]),
             architecture=self.configuration_manager.configuration["architecture"],
             allow_partial=os.environ.get(ALLOW_PARTIAL_VARIABLE, "").lower() in ("1", "true", "t"),
+            minimum_share=_minimum_share(),
         )
         seen = self._validation_cases_seen(source.facts)
         self._record_initialization(
@@ -171,6 +174,20 @@ def find_pretrained_file(results_folder: Path, plans_name: str, configuration: s
         mend=f"{pretrain}\n  or start from another file: export {CHECKPOINT_VARIABLE}=FILE"
         "\n  or train without pretraining: -tr nnUNetTrainerGenesis_scratch",
     )
+
+
+def _minimum_share() -> float:
+    text = os.environ.get(MINIMUM_SHARE_VARIABLE) or str(MINIMUM_SHARE)
+    try:
+        share = float(text)
+    except ValueError:
+        share = float("nan")
+    if not 0 <= share <= 1:
+        raise SetupError(
+            f"the environment variable {MINIMUM_SHARE_VARIABLE} is '{text}': a share of the encoder is between 0 and 1",
+            mend=f"export {MINIMUM_SHARE_VARIABLE}={MINIMUM_SHARE}",
+        )
+    return share
 
 
 def _log_lines(source: SourceModel, report: TransferReport) -> list[str]:

@@ -105,15 +105,17 @@ def test_inspect_says_what_a_trained_model_is_and_where_it_fits(hippocampus: Wor
     assert float(full_size.split("%")[0]) < 90
 
 
-def test_a_trained_model_is_converted_and_trained_from(
-    hippocampus: Workspace, fold_folder: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "converted.pth"
-    said = hippocampus.run("genesis", "convert", str(fold_folder / "checkpoint_final.pth"), str(out))
-    assert "complete: nnUNetTrainerGenesis and stock -pretrained_weights can read it" in said
-    output = hippocampus.run(
-        "nnUNetv2_train", "4", "3d_fullres", "3", *TINY, "-device", "cpu", "-tr", "nnUNetTrainerGenesis_1epochs_1iters",
-        "--disable_checkpointing", nnUNet_genesis_checkpoint=str(out),
+def test_training_starts_from_a_model_of_nnunet_as_it_is(hippocampus: Workspace, fold_folder: Path) -> None:
+    file = fold_folder / "checkpoint_final.pth"
+    train = (
+        "nnUNetv2_train", "4", "3d_fullres", "3", "-device", "cpu", "-tr", "nnUNetTrainerGenesis_1epochs_1iters",
+        "--disable_checkpointing",
     )  # fmt: skip
-    assert f"starting from {out}" in output
+    output = hippocampus.run(*train, *TINY, nnUNet_genesis_checkpoint=str(file))
+    assert f"starting from {file}" in output
+    assert "nnU-Net v2 model: on Dataset004_Hippocampus" in output
     assert "100 % of the encoder's parameters" in output
+    refused = hippocampus.run(
+        *train, *TINY, expect=1, nnUNet_genesis_checkpoint=str(file), nnUNet_genesis_minimum_share="90 %"
+    )
+    assert "nnUNet_genesis_minimum_share is '90 %': a share of the encoder is between 0 and 1" in refused

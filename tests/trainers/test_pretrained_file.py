@@ -8,6 +8,7 @@ import pytest
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.trainers import genesis
 from nnunet_genesis.trainers.genesis import find_pretrained_file
 
 if TYPE_CHECKING:
@@ -59,3 +60,16 @@ def test_several_are_listed_and_none_is_chosen(results: Path) -> None:
         find_pretrained_file(results, "nnUNetPlans", "3d_fullres")
     for file in files:
         assert str(file) in str(raised.value)
+
+
+def test_a_file_on_the_hub_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def fetch(address: str) -> Path:
+        asked.append(address)
+        return tmp_path / "cached.pth"
+
+    monkeypatch.setattr(genesis, "resolve", fetch)
+    monkeypatch.setenv("nnUNet_genesis_checkpoint", "hf://ann/liver@v1")
+    assert find_pretrained_file(tmp_path, "nnUNetPlans", "3d_fullres") == tmp_path / "cached.pth"
+    assert asked == ["hf://ann/liver@v1"]
