@@ -109,7 +109,11 @@ def _genesis_parser() -> argparse.ArgumentParser:
     add("-c", dest="configuration", default="3d_fullres", help="nnU-Net configuration (default: %(default)s)")
     add("-p", dest="plans", default="nnUNetPlans", help="nnU-Net plans identifier (default: %(default)s)")
     add("--pretext", choices=tuple(PRETEXTS), help=_describe_pretexts())
-    add("--seed", type=int, help="default: 0; the patches are those that pretraining with this seed begins with")
+    add(
+        "--seed",
+        type=int,
+        help="default: 0; the patches are those that pretraining with this seed and default settings begins with",
+    )
     add("--exclude-fold", type=int, metavar="K", help="as for genesis-pretrain-nnunet")
     add("--shuffling-window", type=int, metavar="VOXELS", help=_SHUFFLING_WINDOW)
     add("--count", type=int, default=3, help="patches (default: %(default)s)")

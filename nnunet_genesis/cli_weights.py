@@ -83,7 +83,8 @@ def _export(options: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise SetupError("no such folder", where=folder, mend="give a model folder, or --encoder for a file")
     target = export_model(folder, options.out)
-    sys.stdout.write(f"{target}\nnnUNetv2_predict_from_modelfolder -m {target} -i IN -o OUT\n")
+    folds = " ".join(sorted(fold.name.removeprefix("fold_") for fold in target.glob("fold_*")))
+    sys.stdout.write(f"{target}\nnnUNetv2_predict_from_modelfolder -m {target} -f {folds} -i IN -o OUT\n")
     return 0
 
 

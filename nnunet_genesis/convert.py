@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__, checkpoint
 from nnunet_genesis.errors import CheckpointError, SetupError
+from nnunet_genesis.interop.genesis import KIND as GENESIS_KIND
 from nnunet_genesis.networks import build_source_network
-from nnunet_genesis.transfer.names import first_convolutions, is_head
+from nnunet_genesis.transfer.names import encoder_family, first_convolutions, is_head
 from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
@@ -49,7 +50,15 @@ def convert(source: SourceModel, out: Path) -> list[str]:
     """
     if out.exists():
         raise SetupError("the file is there already", where=out, mend="name another file, or delete this one")
-    if source.kind == "nnunet-genesis pretraining":
+    if not out.parent.is_dir():
+        raise SetupError("no such folder", where=out.parent, mend=f"mkdir -p {out.parent}")
+    if encoder_family(source.weights) is None:
+        raise CheckpointError(
+            f"the file ({source.kind}) holds no encoder of nnU-Net's U-Nets: nothing could start from it",
+            where=source.file,
+            mend="genesis inspect FILE shows what it is",
+        )
+    if "converted" in source.facts or source.kind == GENESIS_KIND:
         raise CheckpointError(
             "the file is a checkpoint of nnunet-genesis already", where=source.file, mend=f"cp it to {out}"
         )
@@ -87,10 +96,12 @@ def _complete(source: SourceModel) -> tuple[Mapping[str, torch.Tensor], str]:
     heads = [tensor for name, tensor in source.weights.items() if is_head(name) and name.endswith("weight")]
     channels = _input_channels(source)
     network = build_source_network(source, channels, heads[0].shape[0] if heads else channels)
-    own = {name for name, _ in [*network.named_parameters(), *network.named_buffers()]}
-    if not own <= source.weights.keys():
-        return dict(source.weights), "it lacks a part of the network: only nnUNetTrainerGenesis can read it"
-    network.load_state_dict({name: source.weights[name] for name in own}, strict=False)
+    own = {name: tensor.shape for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
+    if own != {name: tensor.shape for name, tensor in source.weights.items()}:
+        return dict(source.weights), (
+            "its tensors are not exactly those of the network that it describes: only nnUNetTrainerGenesis can read it"
+        )
+    network.load_state_dict(dict(source.weights), strict=False)
     return network.state_dict(), "complete: nnUNetTrainerGenesis and stock -pretrained_weights can read it"
 
 

@@ -120,6 +120,13 @@ def load_encoder(file: str | Path, in_channels: int | None = None) -> Pretrained
             where=source.file,
             mend="use a complete copy of the file",
         )
+    if report.dropped:
+        raise CheckpointError(
+            f"the file holds {len(report.dropped)} tensors that the encoder it describes has no place for (the first is"
+            f" {report.dropped[0]}): it is another network",
+            where=source.file,
+            mend="genesis inspect FILE shows both; its trainer may have built another network than its plans say",
+        )
     LOGGER.info("encoder of %s: %s", source.file, report.summary_lines()[0])
     for name, rule in report.adapted.items():
         LOGGER.info("adapted: %s: %s", name, rule)

@@ -6,8 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
+from nnunet_genesis.checkpoint import CHECKSUM_KEY
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.interop.names import check_finite
 from nnunet_genesis.interop.source import SourceModel
+from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +59,9 @@ def to_bytes(weights: Mapping[str, torch.Tensor], description: Mapping[str, Any]
     """The content of a file: tensors under nnU-Net's names, and the description."""
     import safetensors.torch
 
-    text = json.dumps({"format_version": FORMAT_VERSION, "written_by": f"nnunet-genesis {__version__}", **description})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    head = {"format_version": FORMAT_VERSION, "written_by": f"nnunet-genesis {__version__}"}
+    text = json.dumps({**head, CHECKSUM_KEY: weights_digest(tensors), **description})
     # One entry: safetensors writes several in random order, and equal weights shall give equal files.
     return safetensors.torch.save(tensors, metadata={KEY: text})
 
@@ -92,6 +96,14 @@ def read(file: Path) -> SourceModel:
             where=file,
             mend="pip install --upgrade nnunet-genesis",
         )
+    checksum = description.pop(CHECKSUM_KEY, None)
+    if checksum is not None and checksum != weights_digest(weights):
+        raise CheckpointError(
+            "the weights are not those that were written: their checksum differs",
+            where=file,
+            mend="copy or export it again",
+        )
+    check_finite(weights, file)
     return SourceModel(KIND, file, weights, description.pop("architecture", None), description)
 
 

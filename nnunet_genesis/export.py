@@ -22,7 +22,8 @@ def export_model(model_folder: Path, out: Path) -> Path:
     """Copy a model, under the name of nnU-Net's own trainer; its network and its weights stay as they are.
 
     Our trainers build nnU-Net's network and predict as nnU-Net does: only their name keeps stock nnU-Net from loading
-    the model. What is not needed for prediction (logs, validation, optimizer state) is left out.
+    the model. Unfinished folds and what is not needed for prediction (logs, validation, optimizer state, results of
+    cross-validation and its postprocessing) are left out.
 
     Args:
         model_folder: ``nnUNet_results/DATASET/nnUNetTrainerGenesis...__PLANS__CONFIGURATION``.
@@ -42,7 +43,8 @@ def export_model(model_folder: Path, out: Path) -> Path:
             where=model_folder,
             mend=f"give nnUNet_results/DATASET/{OUR_TRAINER}__PLANS__CONFIGURATION",
         )
-    checkpoints = sorted(file for name in _FOLD_CHECKPOINTS for file in model_folder.glob(f"fold_*/{name}"))
+    finished = sorted(file.parent for file in model_folder.glob(f"fold_*/{_FOLD_CHECKPOINTS[0]}"))
+    checkpoints = [fold / name for fold in finished for name in _FOLD_CHECKPOINTS if (fold / name).is_file()]
     missing = [name for name in _FOLDER_FILES[:2] if not (model_folder / name).is_file()]
     if missing or not checkpoints:
         raise SetupError(
@@ -51,7 +53,7 @@ def export_model(model_folder: Path, out: Path) -> Path:
             mend="finish its training: nnUNetv2_train ... --c",
         )
     target = out / f"{STOCK_TRAINER}__{rest}"
-    refuse_used_folder(target, "the export")
+    refuse_used_folder(target, "the export", mend="give another OUT, or delete this folder")
     for file in checkpoints:
         content = read_safely(file)
         content["trainer_name"] = STOCK_TRAINER

@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def refuse_used_folder(folder: Path, purpose: str) -> None:
+def refuse_used_folder(
+    folder: Path, purpose: str, mend: str = "name another folder with --output, or delete this one"
+) -> None:
     """Make sure that nothing in a folder can be overwritten.
 
     Args:
         folder: Output folder.
         purpose: What it is for, e.g. "the demonstration".
+        mend: What to do about it.
 
     Raises:
         SetupError: If the folder exists and is not empty.
@@ -25,5 +28,5 @@ def refuse_used_folder(folder: Path, purpose: str) -> None:
     raise SetupError(
         f"the output folder of {purpose} is there already and is not empty",
         where=folder,
-        mend="name another folder with --output, or delete this one",
+        mend=mend,
     )

@@ -133,9 +133,8 @@ def choose(address: Address, files: Iterable[str]) -> str:
 def push(file: Path, repo: str, *, private: bool = False) -> str:
     """Upload a checkpoint of ours with a model card made from its provenance, as one commit.
 
-    The repository is made where it does not exist. Files that are there already are not replaced. The checkpoint
-    itself holds the names of the cases that it was trained on (they tell whether a validation case was seen); a
-    warning says so before anything is sent.
+    The repository is made where it does not exist. Files that are there already are not replaced. In the pushed
+    file, cases are known by the hash of their voxels alone.
 
     Args:
         file: A checkpoint that genesis-pretrain-nnunet wrote.

@@ -26,6 +26,13 @@ def upload(file: Path, address: Address, *, private: bool) -> str:
         raise CheckpointError(f"{address}: only a repository can be pushed to", mend=f"give {address.repo}")
     content = checkpoint.read(file)
     genesis = content["genesis"]
+    if "converted" in genesis:
+        raise CheckpointError(
+            f"the file was converted from another ({genesis['converted'].get('from')}): its card would be about weights"
+            " that others made",
+            where=file,
+            mend="share the original file, with its own card",
+        )
     target = Address(address.repo, None if file.name == FINAL_NAME else file.name)
     card = model_card(genesis, str(target))
     api = HfApi()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.planned_networks import list_planned_networks
-from nnunet_genesis.transfer import plan_transfer
+from nnunet_genesis.transfer import plan_transfer, refusal
 
 if TYPE_CHECKING:
     from nnunet_genesis.interop.source import SourceModel
@@ -29,6 +29,7 @@ _FACTS = {
     "package_versions": "written by",
     "citations": "cite",
     "notes": "notes",
+    "converted": "converted",
 }
 
 
@@ -80,13 +81,15 @@ def describe_transfer(
         )
     report = try_transfer(source, wanted[0], part, allow_partial)
     if isinstance(report, GenesisError):
-        lines = [report.problem]
+        lines = [f"nnUNetTrainerGenesis would refuse this: {report}"]
     else:
         lines = [*report.summary_lines(), *_compare_facts(source, wanted[0])]
+        refused = refusal(wanted[0].build(), source, report, allow_partial=allow_partial)
+        lines += [] if refused is None else [f"nnUNetTrainerGenesis would refuse this: {refused}"]
     lines += ["", f"{'share of the encoder':>22}  plans and configuration"]
     for one in networks:
         other = try_transfer(source, one, part, allow_partial)
-        share = "another family" if isinstance(other, GenesisError) else f"{100 * other.encoder_share:.4g} %"
+        share = "refused" if isinstance(other, GenesisError) else f"{100 * other.encoder_share:.4g} %"
         lines.append(f"{share:>22}  -p {one.plans_name} -c {one.configuration}")
     return lines
 
@@ -112,11 +115,14 @@ def try_transfer(
 def _describe_architecture(architecture: Any) -> list[str]:
     arguments = architecture["arch_kwargs"]
     name = str(architecture["network_class_name"]).rsplit(".", 1)[-1]
+
+    def told(key: str) -> str:
+        return _text(arguments.get(key, "unknown"))
+
     blocks = arguments.get("n_blocks_per_stage", arguments.get("n_conv_per_stage"))
     return [
-        f"architecture: {name}, {arguments['n_stages']} stages, features {_text(arguments['features_per_stage'])}",
-        f"per stage: {_text(blocks)} blocks, kernels {_text(arguments['kernel_sizes'])},"
-        f" strides {_text(arguments['strides'])}",
+        f"architecture: {name}, {told('n_stages')} stages, features {told('features_per_stage')}",
+        f"per stage: {_text(blocks)} blocks, kernels {told('kernel_sizes')}, strides {told('strides')}",
     ]
 
 

@@ -6,6 +6,7 @@ import pydoc
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.transfer.names import ENCODER_PREFIX, num_stages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,13 +67,38 @@ def build_source_network(source: SourceModel, input_channels: int, num_outputs: 
     _check_classes(source)
     try:
         with torch.random.fork_rng(devices=[]):
+            _check_size(source, input_channels, num_outputs)
             return build_network(source.architecture, input_channels, num_outputs)
+    except CheckpointError:
+        raise
     except Exception as error:  # the classes check their arguments with whatever comes to hand
         raise CheckpointError(
             f"the network that the file describes cannot be built: {type(error).__name__}: {error}",
             where=source.file,
             mend="pip install --upgrade dynamic_network_architectures nnunetv2",
         ) from error
+
+
+def _check_size(source: SourceModel, input_channels: int, num_outputs: int) -> None:
+    """Refuse a network that is much larger than its weights, before it takes memory."""
+    import torch
+
+    architecture: Mapping[str, Any] = source.architecture or {}
+    stages, held_stages = architecture["arch_kwargs"]["n_stages"], num_stages(source.weights)
+    sizes = []
+    if stages == held_stages:
+        with torch.device("meta"):
+            network = build_network(architecture, input_channels, num_outputs)
+        sizes = [tensor.numel() for tensor in network.get_submodule("encoder").parameters()]
+    held = sum(tensor.numel() for name, tensor in source.weights.items() if name.startswith(ENCODER_PREFIX))
+    if stages != held_stages or sum(sizes) > 2 * held:
+        raise CheckpointError(
+            f"the file describes an encoder of {stages} stages"
+            + (f" and {sum(sizes)} parameters" if sizes else "")
+            + f", and holds one of {held_stages} stages and {held} parameters",
+            where=source.file,
+            mend="use the file as it was written",
+        )
 
 
 def _check_classes(source: SourceModel) -> None:

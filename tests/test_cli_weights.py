@@ -10,6 +10,7 @@ import torch
 
 from nnunet_genesis import cli
 from nnunet_genesis.interop import open_source
+from nnunet_genesis.networks import build_network
 from nnunet_genesis.transfer import load_weights
 from tests.interop.written import write_genesis, write_nnunet_v1, write_nnunet_v2, write_wrapped_state_dict
 from tests.preprocessed import smooth_cases, write_dataset
@@ -67,7 +68,7 @@ def test_inspect_shows_a_transfer_and_the_plans_that_fit(
     assert "note: stage 1: stride [1, 2, 2] in the network, [2, 2, 2] where the weights were trained" in said
     assert "note: spacing, mm 1, 1, 1 where the weights were trained, 3, 1, 1 here" in said
     assert "  100 %  -p nnUNetPlansLarger -c 3d_fullres" in said
-    assert "another family  -p nnUNetResEncUNetLPlans -c 3d_fullres" in said
+    assert "refused  -p nnUNetResEncUNetLPlans -c 3d_fullres" in said
     refused = run(capsys, "inspect", file, "--into", "777", "-c", "3d_lowres", expect=1)
     assert "777 has no configuration 3d_lowres in nnUNetPlans" in refused
     assert "-p nnUNetPlansLarger -c 3d_fullres" in refused
@@ -126,5 +127,72 @@ def test_only_finished_models_of_ours_are_exported(tmp_path: Path, capsys: pytes
     ours = tmp_path / "nnUNetTrainerGenesis__nnUNetPlans__3d_fullres"
     ours.mkdir()
     assert "the model is not finished" in run(capsys, "export", ours, tmp_path / "out", expect=1)
+    (ours / "fold_0").mkdir()
+    for name in ("plans.json", "dataset.json", "fold_0/checkpoint_best.pth"):
+        (ours / name).write_text("{}")
+    assert "no fold_*/checkpoint_final.pth" in run(capsys, "export", ours, tmp_path / "out", expect=1)
     assert "no such folder" in run(capsys, "export", tmp_path / "absent", tmp_path / "out", expect=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_trainers_batch_norm_is_not_taken_for_the_instance_norm_of_its_plans(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files of the stock nnUNetTrainerBN hold plans of another network than their weights."""
+    plans = describe(**PLAIN)
+    batch_norm = {"norm_op": "torch.nn.modules.batchnorm.BatchNorm3d"}
+    built = {**plans, "arch_kwargs": {**plans["arch_kwargs"], **batch_norm}}
+    file = tmp_path / "theirs.pth"
+    write_nnunet_v2(file, build_network(built, 1, 3), plans)
+    said = run(capsys, "inspect", file)
+    assert "architecture: the file does not tell" in said
+    assert "its trainer built batch normalisation, its plans name InstanceNorm3d" in said
+    refused = run(capsys, "export", "--encoder", file, tmp_path / "encoder.safetensors", expect=1)
+    assert "does not tell its network's architecture" in refused
+    assert not (tmp_path / "encoder.safetensors").exists()
+
+
+def test_an_encoder_that_is_claimed_to_be_huge_is_never_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest = describe(**PLAIN)
+    for claims in ({"features_per_stage": [30_000] * 3}, {"n_stages": 10**7}):
+        file = tmp_path / f"{next(iter(claims))}.pth"
+        write_genesis(file, build(**PLAIN), {**honest, "arch_kwargs": {**honest["arch_kwargs"], **claims}})
+        said = run(capsys, "export", "--encoder", file, tmp_path / "encoder.safetensors", expect=1)
+        assert "the file describes an encoder of" in said
+
+
+def test_a_flipped_byte_in_an_exported_encoder_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "ours.pth", tmp_path / "encoder.safetensors"
+    write_genesis(file, build(**PLAIN), describe(**PLAIN))
+    run(capsys, "export", "--encoder", file, out)
+    assert "format: " in run(capsys, "inspect", out)
+    content = bytearray(out.read_bytes())
+    content[-100] ^= 1
+    out.write_bytes(bytes(content))
+    assert "their checksum differs" in run(capsys, "inspect", out, expect=1)
+
+
+def test_converted_files_are_not_pushed_as_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "theirs.pth", tmp_path / "ours.pth"
+    write_nnunet_v2(file, build(**PLAIN), describe(**PLAIN))
+    run(capsys, "convert", file, out)
+    assert "converted: from nnU-Net v2 model" in run(capsys, "inspect", out)
+    assert "was converted from another (nnU-Net v2 model)" in run(capsys, "push", out, "ann/liver", expect=1)
+
+
+def test_inspect_says_when_training_would_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(tmp_path, smooth_cases(2, (8, 16, 16)), (8, 16, 16), monkeypatch)
+    file = tmp_path / "wide.pth"
+    write_genesis(file, build(features=(8, 16)), describe(features=(8, 16)))
+    said = run(capsys, "inspect", file, "--into", "777")
+    assert "nnUNetTrainerGenesis would refuse this: only 0 % of the encoder" in said
+    write_genesis(file, build(residual=True), describe(residual=True))
+    said = run(capsys, "inspect", file, "--into", "777")
+    assert (
+        "nnUNetTrainerGenesis would refuse this: the file (nnunet-genesis pretraining) holds a residual encoder" in said
+    )
+    assert "nnUNetPlannerResEncL" in said

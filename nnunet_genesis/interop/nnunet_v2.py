@@ -51,10 +51,16 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
     if not isinstance(architecture, Mapping):
         architecture = None
         facts["notes"] = ["the plans inside the file name no architecture (nnU-Net before 2.4 wrote none)"]
+    weights = tidy(find_state_dict(content, file), file)
+    if architecture is not None and any(name.endswith(".running_mean") for name in weights):
+        norm = str(_mapping(architecture.get("arch_kwargs")).get("norm_op"))
+        if "BatchNorm" not in norm:
+            architecture = None
+            facts["notes"] = [f"its trainer built batch normalisation, its plans name {norm.rsplit('.', 1)[-1]}"]
     return SourceModel(
         KIND,
         file,
-        tidy(find_state_dict(content, file), file),
+        weights,
         architecture,
         {key: value for key, value in facts.items() if value is not None},
     )

@@ -119,13 +119,17 @@ class _Bounded:
         return self._stream.readline()
 
 
+def _has_safe_globals() -> bool:
+    return tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 6)
+
+
 @contextmanager
 def _only_safe_globals() -> Iterator[None]:
     """Allow the stand-ins and nothing that other packages of this process allowed.
 
     Torch before 2.6 cannot read under stand-ins; files with numpy scalars are refused there.
     """
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
+    if not _has_safe_globals():
         yield
         return
     others = torch.serialization.get_safe_globals()
@@ -142,7 +146,7 @@ def _unsafe(file: Path, reason: str) -> CheckpointError:
         f"the file holds more than weights and plain values, and reading it could run code ({reason});"
         " it was not loaded",
         where=file,
-        mend=_MEND_UNSAFE,
+        mend=_MEND_UNSAFE if _has_safe_globals() else "pip install 'torch>=2.6', which can read numpy's numbers safely",
     )
 
 

@@ -16,28 +16,21 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 def batches_on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     """Move patches to a device; the boxes that come with them stay on the CPU.
 
-    On CUDA the next batch is copied on a stream of its own while the device works on the current one. That takes pinned
-    memory; from other memory the copy still works, but the host waits for it.
+    On CUDA a batch is copied on a stream of its own: the host, which is ahead of the device, asks for it while the
+    device still works on the step before. That takes pinned memory; from other memory the copy works, but the host
+    waits.
     """
     if device.type != "cuda":
         for patches, inside in batches:
-            yield patches.to(device, non_blocking=True), inside
+            yield patches.to(device), inside
         return
     stream = torch.cuda.Stream(device)
-    ahead: tuple[torch.Tensor, torch.Tensor, torch.cuda.Event] | None = None
     for patches, inside in batches:
         with torch.cuda.stream(stream):
-            moved = patches.to(device, non_blocking=True), inside, stream.record_event()
-        if ahead is not None:
-            yield _wait_on_device(*ahead)
-        ahead = moved
-    if ahead is not None:
-        yield _wait_on_device(*ahead)
-
-
-def _wait_on_device(patches: torch.Tensor, inside: torch.Tensor, copied: torch.cuda.Event) -> Batch:
-    current = torch.cuda.current_stream(patches.device)
-    current.wait_event(copied)
-    # The memory belongs to the copying stream: it must not be given away before this stream has read it.
-    patches.record_stream(current)
-    return patches, inside
+            moved = patches.to(device, non_blocking=True)
+            copied = stream.record_event()
+        current = torch.cuda.current_stream(device)
+        current.wait_event(copied)
+        # The memory belongs to the copying stream: it must not be given away before this stream has read it.
+        moved.record_stream(current)
+        yield moved, inside

@@ -142,7 +142,8 @@ def train(
 
         first_epoch_ends = state.step == config.iterations_per_epoch
         save_is_due = first_epoch_ends or time.monotonic() - last_save > SECONDS_BETWEEN_SAVES
-        stops, saves = _agree(fabric, state.step, stop.requested, save_is_due)
+        agree_now = first_epoch_ends or state.step % STEPS_BETWEEN_AGREEMENTS == 0
+        stops, saves = _agree(fabric, agree_now, stop.requested, save_is_due)
         if (stops or saves) and state.step < total_steps:
             _share_epoch_losses(fabric, state)
             if monitor is not None and bool(state.epoch_losses.isfinite().all()):
@@ -226,11 +227,11 @@ def _share_epoch_losses(fabric: Fabric, state: TrainingState) -> None:
     state.epoch_losses.copy_(fabric.all_reduce(state.epoch_losses, reduce_op="mean"))  # type: ignore[arg-type]
 
 
-def _agree(fabric: Fabric, step: int, stop: bool, save: bool) -> tuple[bool, bool]:
+def _agree(fabric: Fabric, agree_now: bool, stop: bool, save: bool) -> tuple[bool, bool]:
     """Whether any process wants to stop, and to save; the same answer everywhere."""
     if fabric.world_size == 1:
         return stop, save
-    if step % STEPS_BETWEEN_AGREEMENTS:
+    if not agree_now:
         return False, False
     votes = fabric.all_reduce(torch.tensor([stop, save], dtype=torch.float32, device=fabric.device), reduce_op="sum")
     stops, saves = (votes > 0).tolist()  # type: ignore[operator,union-attr]

@@ -105,6 +105,11 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
                 f"nnunet-genesis: WARNING: pretraining saw {len(seen)} validation case(s) of fold {self.fold}: its"
                 f" score is not one of unseen images. Pretrain with --exclude-fold {self.fold} to report it."
             )
+        if "trainer" in source.facts and source.facts.get("dataset") == self.plans_manager.dataset_name:
+            self.print_to_log_file(
+                "nnunet-genesis: WARNING: the file is a model that was trained with labels of this dataset; if"
+                f" validation cases of fold {self.fold} were among them, its score is not one of unseen images."
+            )
         for line in _log_lines(source, report):
             self.print_to_log_file(line)
 

@@ -74,14 +74,39 @@ def load_weights(
         architecture=architecture,
         allow_partial=allow_partial,
     )
-    if not (report.loaded or report.adapted):
-        raise _too_little(network, report, source, minimum_share)
-    if report.encoder_share < minimum_share and not allow_partial:
-        raise _too_little(network, report, source, minimum_share)
+    refused = refusal(network, source, report, allow_partial=allow_partial, minimum_share=minimum_share)
+    if refused is not None:
+        raise refused
     with torch.no_grad():
         for tensor, new_values in values:
             tensor.copy_(new_values)
     return report
+
+
+def refusal(
+    network: nn.Module,
+    source: SourceModel,
+    report: TransferReport,
+    *,
+    allow_partial: bool = False,
+    minimum_share: float = MINIMUM_SHARE,
+) -> TransferError | None:
+    """Why a planned transfer must not be done; None if it may. Arguments are those of `load_weights`."""
+    nothing = not (report.loaded or report.adapted)
+    first_is_random = not first_convolutions(dict(network.named_parameters())).isdisjoint(report.unmatched)
+    too_little = first_is_random or report.encoder_share < minimum_share
+    if not nothing and (allow_partial or not too_little):
+        return None
+    mend = "pretrain with the plans and the configuration that you train with: genesis-pretrain-nnunet DATASET -c"
+    mend += " CONFIGURATION -p PLANS"
+    return TransferError(
+        f"only {100 * report.encoder_share:.4g} % of the encoder of this {type(network).__name__} fits the file"
+        f" ({source.kind}; at least {100 * minimum_share:.4g} % and its first layer are needed); nothing was loaded."
+        " First mismatches:\n"
+        + "\n".join(f"    {name}: {reason}" for name, reason in list(report.unmatched.items())[:5]),
+        where=source.file,
+        mend=f"{mend}; or take leading channels and accept less: export nnUNet_genesis_allow_partial=1",
+    )
 
 
 def plan_transfer(
@@ -106,35 +131,40 @@ def plan_transfer(
     targets = dict([*network.named_parameters(), *network.named_buffers()])
     _check_families(network, targets, source)
     stages, source_stages = num_stages(targets), num_stages(source.weights)
-    first = first_convolutions(targets)
+    first, source_first = first_convolutions(targets), first_convolutions(source.weights)
     report = TransferReport(part=part, notes=_stride_notes(architecture, source))
     values: list[tuple[torch.Tensor, torch.Tensor]] = []
     used: set[str] = set()
     for name, tensor in targets.items():
         if not _belongs(name, part):
             report.left.append(name)
-            _count(report, name, "left", tensor)
+            _count(report, name, "left", tensor.numel())
             continue
         source_name = name_in_source(name, stages, source_stages)
         used.add(source_name)
         try:
+            if name in first and name not in source_first:
+                raise MisfitError("the first layer of the file is another one (a stem, or none)")
             fitted = fit(
                 _find(source, source_name),
                 tensor,
                 is_convolution=name.endswith("conv.weight") and not is_transposed(name),
                 image_channels=(image_channels or tensor.shape[1]) if name in first else None,
-                allow_partial=allow_partial,
+                source_image_channels=source.facts.get("num_input_channels"),
+                # A decoder's convolution sees two runs of channels: leading ones would be of the wrong run.
+                allow_partial=allow_partial and name.startswith(ENCODER_PREFIX),
             )
         except MisfitError as misfit:
             report.unmatched[name] = str(misfit)
-            _count(report, name, "unmatched", tensor)
+            _count(report, name, "unmatched", tensor.numel())
             continue
         values.append((tensor, fitted.values))
         if fitted.rules:
             report.adapted[name] = "; ".join(fitted.rules)
         else:
             report.loaded.append(name)
-        _count(report, name, "adapted" if fitted.rules else "loaded", tensor)
+        _count(report, name, "adapted" if fitted.rules else "loaded", tensor.numel() - fitted.num_random)
+        _count(report, name, "unmatched", fitted.num_random)
     report.dropped.extend(
         name for name in source.weights if _belongs(name, part) and name not in used and not is_alias(name)
     )
@@ -158,10 +188,10 @@ def _belongs(name: str, part: str) -> bool:
     return name.startswith(ENCODER_PREFIX) or (part == "full" and name.startswith(DECODER_PREFIX) and not is_head(name))
 
 
-def _count(report: TransferReport, name: str, group: str, tensor: torch.Tensor) -> None:
-    report.num_parameters[group] += tensor.numel()
+def _count(report: TransferReport, name: str, group: str, number: int) -> None:
+    report.num_parameters[group] += number
     if name.startswith(ENCODER_PREFIX):
-        report.encoder_parameters[group] += tensor.numel()
+        report.encoder_parameters[group] += number
 
 
 def _check_families(network: nn.Module, targets: Mapping[str, torch.Tensor], source: SourceModel) -> None:
@@ -195,7 +225,7 @@ def _stride_notes(architecture: Mapping[str, Any] | None, source: SourceModel) -
     """Stages whose strides differ: weights fit, but see structures of another size."""
     if architecture is None or source.architecture is None:
         return []
-    ours, theirs = (_strides(one["arch_kwargs"]["strides"]) for one in (architecture, source.architecture))
+    ours, theirs = (_strides(one["arch_kwargs"].get("strides", ())) for one in (architecture, source.architecture))
     return [
         f"stage {stage}: stride {list(stride)} in the network, {list(other)} where the weights were trained"
         for stage, (stride, other) in enumerate(zip(ours, theirs, strict=False))
@@ -205,15 +235,3 @@ def _stride_notes(architecture: Mapping[str, Any] | None, source: SourceModel) -
 
 def _strides(entries: Sequence[int | Sequence[int]]) -> list[tuple[int, ...]]:
     return [(entry,) if isinstance(entry, int) else tuple(entry) for entry in entries]
-
-
-def _too_little(network: nn.Module, report: TransferReport, source: SourceModel, minimum_share: float) -> TransferError:
-    examples = "\n".join(f"    {name}: {reason}" for name, reason in list(report.unmatched.items())[:5])
-    return TransferError(
-        f"only {100 * report.encoder_share:.4g} % of the encoder of this {type(network).__name__} fits the file"
-        f" ({source.kind}; at least {100 * minimum_share:.4g} % is needed); nothing was loaded. First mismatches:\n"
-        + examples,
-        where=source.file,
-        mend="pretrain with the plans and the configuration that you train with: genesis-pretrain-nnunet DATASET -c"
-        " CONFIGURATION -p PLANS; or accept less: export nnUNet_genesis_allow_partial=1 (--allow-partial)",
-    )

@@ -22,12 +22,12 @@ class Fitted:
     Attributes:
         values: In the target's shape.
         rules: What was done, in order; empty if nothing had to be.
-        partial: Whether only leading channels were taken.
+        num_random: Values that no rule filled, where only leading channels were taken.
     """
 
     values: torch.Tensor
     rules: tuple[str, ...] = ()
-    partial: bool = False
+    num_random: int = 0
 
 
 def fit(
@@ -36,6 +36,7 @@ def fit(
     *,
     is_convolution: bool,
     image_channels: int | None = None,
+    source_image_channels: int | None = None,
     allow_partial: bool = False,
 ) -> Fitted:
     """Make a tensor fit.
@@ -45,6 +46,7 @@ def fit(
         target: What the network holds now; its values stay where `allow_partial` fills only a part.
         is_convolution: Whether it is the weight of a (not transposed) convolution, (out, in, *kernel).
         image_channels: For the first convolution, how many of its input channels are image channels; None elsewhere.
+        source_image_channels: The same for the file; all by default.
         allow_partial: Take leading channels where widths differ.
 
     Raises:
@@ -53,7 +55,9 @@ def fit(
     values, rules = candidate, list[str]()
     if is_convolution and candidate.ndim >= 4 and target.ndim >= 4:
         if image_channels is not None:
-            values, rules = _fit_input_channels(values, image_channels, target.shape[1])
+            values, rules = _fit_input_channels(
+                values, source_image_channels or values.shape[1], image_channels, target.shape[1]
+            )
         values, kernel_rules = _fit_kernel(values, tuple(target.shape[2:]))
         rules += kernel_rules
     if values.shape == target.shape:
@@ -68,18 +72,25 @@ def fit(
     result = target.detach().clone()
     result[leading] = values[leading].to(target.dtype)
     counts = " x ".join(str(part.stop) for part in leading[:2])
-    return Fitted(result, (*rules, f"leading {counts} channels"), partial=True)
+    num_random = result.numel() - result[leading].numel()
+    return Fitted(result, (*rules, f"leading {counts} channels, the rest stays random"), num_random)
 
 
-def _fit_input_channels(weight: torch.Tensor, image_channels: int, all_channels: int) -> tuple[torch.Tensor, list[str]]:
-    """Change the number of image channels, and add channels that are not images.
+def _fit_input_channels(
+    weight: torch.Tensor, old: int, image_channels: int, all_channels: int
+) -> tuple[torch.Tensor, list[str]]:
+    """Change the number of image channels from `old`, and add or leave out channels that are not images.
 
     With the sum over the old channels divided among the new ones, the response is the same wherever all channels are
     equal. Channels beyond the images (the previous stage of a cascade, one-hot) start at zero: the first response is
     that of the images alone.
     """
-    rules = []
-    old = weight.shape[1]
+    rules: list[str] = []
+    if (old, weight.shape[1]) == (image_channels, all_channels):
+        return weight, rules
+    if weight.shape[1] > old:
+        rules.append(f"{weight.shape[1] - old} channels of the previous stage in the file left out")
+        weight = weight[:, :old]
     if old != image_channels:
         weight = weight.sum(1, keepdim=True).expand(-1, image_channels, *weight.shape[2:]) / image_channels
         rules.append(f"input channels {old} to {image_channels}")

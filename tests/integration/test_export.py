@@ -53,7 +53,7 @@ def test_an_exported_model_predicts_the_same_without_this_package(
     before = (fold_folder / "checkpoint_final.pth").read_bytes()
     said = hippocampus.run("genesis", "export", str(fold_folder.parent), str(tmp_path / "exported"))
     model = tmp_path / "exported" / "nnUNetTrainer__nnUNetPlansTiny__3d_fullres"
-    assert f"nnUNetv2_predict_from_modelfolder -m {model}" in said
+    assert f"nnUNetv2_predict_from_modelfolder -m {model} -f 0 -i IN -o OUT" in said
     assert (fold_folder / "checkpoint_final.pth").read_bytes() == before
     again = hippocampus.run("genesis", "export", str(fold_folder.parent), str(tmp_path / "exported"), expect=1)
     assert "is there already and is not empty" in again

@@ -63,6 +63,8 @@ SOURCES = {
     "nnunet-genesis, ResEnc M": Source(write_genesis, description=RESIDUAL_M),
     "nnU-Net v2 model, 3d": Source(write_nnunet_v2),
     "nnU-Net v1 model, 3d": Source(write_nnunet_v1),
+    "nnU-Net v1 model, anisotropic": Source(write_nnunet_v1, description=ANISOTROPIC),
+    "nnssl, PlainConvUNet": Source(write_nnssl),
     "nnssl, ResEnc L": Source(write_nnssl, description=RESIDUAL_L),
     "state dict of DDP and compile, 3d": Source(write_wrapped_state_dict),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,6 +79,32 @@ def test_a_cascade_starts_as_the_network_of_the_images() -> None:
     image, one_hot = torch.rand(1, 1, 16, 16, 16), torch.rand(1, 3, 16, 16, 16)
     for ours, theirs in zip(encoder(target)(torch.cat([image, one_hot], 1)), encoder(source)(image), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_cascade_as_a_source_gives_its_images_and_nothing_else() -> None:
+    """The file says how many of its channels are images: its other filters must not be mixed into them."""
+    source, image, one_hot = build(3), torch.rand(1, 1, 16, 16, 16), torch.rand(1, 2, 16, 16, 16)
+    cascade = replace(source_of(source), facts={"num_input_channels": 1})
+    same, single = build(3, seed=1), build(1, seed=1)
+    assert load_weights(same, cascade, image_channels=1).adapted == {}
+    both = torch.cat([image, one_hot], 1)
+    for ours, theirs in zip(encoder(same)(both), encoder(source)(both), strict=True):
+        assert torch.equal(ours, theirs)
+    report = load_weights(single, cascade)
+    first = "encoder.stages.0.0.convs.0.conv.weight"
+    assert report.adapted == {first: "2 channels of the previous stage in the file left out"}
+    assert torch.equal(single.state_dict()[first], source.state_dict()[first][:, :1])
+    three_images = build(3, seed=1)
+    load_weights(three_images, cascade)
+    expected = (source.state_dict()[first][:, :1] / 3).expand(-1, 3, -1, -1, -1)
+    assert torch.equal(three_images.state_dict()[first], expected)
+
+
+def test_a_stem_and_a_first_block_are_not_the_same_layer() -> None:
+    source, target = build(residual=True), build(residual=True, seed=1)
+    without_stem = {n: t for n, t in source.state_dict().items() if "encoder.stem." not in n}
+    with pytest.raises(TransferError, match="its first layer are needed"):
+        load_weights(target, source_of(without_stem), minimum_share=0)
 
 
 def test_a_shallower_network_takes_the_first_stages_and_the_decoder_of_the_same_resolution() -> None:
@@ -159,6 +186,8 @@ def test_too_small_a_fit_is_an_error_that_changes_nothing_unless_allowed(feature
         assert torch.equal(tensor, before[name])
     report = load_weights(target, source_of(source), allow_partial=True)
     assert any("leading" in rule for rule in report.adapted.values())
+    assert sum(report.num_parameters.values()) == sum(parameter.numel() for parameter in target.parameters())
+    assert (report.encoder_share < 1) == (features[0] < 4 or features[2] < 16)
     stem = "encoder.stages.0.0.convs.0.conv.weight"
     assert torch.equal(target.state_dict()[stem], source.state_dict()[stem][:4])
 
@@ -187,6 +216,12 @@ def test_a_plan_changes_nothing() -> None:
     assert len(values) == len(report.loaded) + len(report.adapted)
     for name, tensor in target.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_what_stays_random_is_not_counted_as_filled() -> None:
+    report = load_weights(build(features=(16, 32, 64), seed=1), source_of(build()), allow_partial=True)
+    assert report.encoder_share < 0.1
+    assert all("the rest stays random" in rule for rule in report.adapted.values())
 
 
 def test_unwrap_finds_the_network_under_compile() -> None:

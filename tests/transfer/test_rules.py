@@ -19,7 +19,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def fitted(weight: torch.Tensor, *shape: int, image_channels: int | None = None) -> tuple[torch.Tensor, str]:
     result = fit(weight, torch.zeros(*shape, dtype=weight.dtype), is_convolution=True, image_channels=image_channels)
-    assert not result.partial
+    assert result.num_random == 0
     return result.values, "; ".join(result.rules)
 
 
@@ -112,10 +112,10 @@ def test_other_widths_need_permission_and_take_leading_channels() -> None:
     with pytest.raises(MisfitError, match=r"another width: shape \(6, 4, 3, 3, 3\) in the file, \(4, 8, 3, 3, 3\)"):
         fit(weight, target, is_convolution=True)
     result = fit(weight, target, is_convolution=True, allow_partial=True)
-    assert result.partial
+    assert result.num_random == 4 * 4 * 27
     assert torch.equal(result.values[:, :4], weight[:4])
     assert torch.equal(result.values[:, 4:], target[:, 4:]), "the rest stays as it was"
-    assert result.rules == ("leading 4 x 4 channels",)
+    assert result.rules == ("leading 4 x 4 channels, the rest stays random",)
     bias = fit(random(6), random(4, seed=1), is_convolution=False, allow_partial=True)
     assert torch.equal(bias.values, random(6)[:4])
 

@@ -45,6 +45,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tens
     It is kept from call to call, per thread: fresh memory costs more than the work that is done in it.
     """
     size = math.prod(shape)
+    name = f"{name} {dtype}"
     kept: torch.Tensor | None = getattr(_kept, name, None)
     if kept is None or len(kept) < size:
         kept = torch.empty(max(size, CHUNK_VOXELS), dtype=dtype)
@@ -54,6 +55,6 @@ def scratch(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tens
 
 def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Send values from the CPU to a device without making the host wait for the device."""
-    if device.type == "cuda":
-        values = values.pin_memory()
-    return values.to(device, non_blocking=True)
+    if device.type != "cuda":
+        return values.to(device)  # elsewhere nothing keeps the values alive until they are copied
+    return values.pin_memory().to(device, non_blocking=True)

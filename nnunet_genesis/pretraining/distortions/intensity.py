@@ -10,7 +10,7 @@ Patches stay in the units of the preprocessed data: the way to u and back is par
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -137,7 +137,12 @@ def apply_intensity_curves_batched(
     """As `apply_intensity_curves`, on a whole batch at once: the way of accelerators."""
     # The tables of all channels follow each other in memory.
     batch_size, num_channels = patches.shape[:2]
-    maps = [m for sample in range(batch_size) for m in find_channel_maps(parameters, sample, intensities)]
+    straight = replace(
+        parameters, control_points=torch.tensor([[1 / 3, 1 / 3], [2 / 3, 2 / 3]]).expand_as(parameters.control_points)
+    )
+    # A straight line is tabulated at once; where nothing is applied, it is not used.
+    drawn = [parameters if applied else straight for applied in parameters.applied.tolist()]
+    maps = [m for sample, own in enumerate(drawn) for m in find_channel_maps(own, sample, intensities)]
     device, shape = patches.device, (batch_size, num_channels, *[1] * (patches.ndim - 2))
     scale, shift = (
         to_device(torch.tensor(values).view(shape), device)
@@ -146,12 +151,17 @@ def apply_intensity_curves_batched(
     sizes = torch.tensor([len(m.starts) for m in maps])
     last, first = (to_device(values.int().view(shape), device) for values in (sizes - 1, sizes.cumsum(0) - sizes))
     position = torch.addcmul(shift, patches, scale)
-    cell = position.floor().clamp_(min=0).minimum(last)
+    cell = position.floor().clamp_(min=0)
+    torch.minimum(cell, last, out=cell)
     position -= cell
     # What is not a number becomes 0 and cannot point outside the table.
     number = (cell.int().clamp_(min=0) + first).view(-1)
     starts, rises = (to_device(torch.cat(t), device) for t in zip(*((m.starts, m.rises) for m in maps), strict=True))
-    mapped = starts.index_select(0, number).view(patches.shape)
-    mapped.addcmul_(rises.index_select(0, number).view(patches.shape), position)
+    # What is needed no more is let go at once: beside the batch, four more of its size are alive here at most.
+    del cell
+    mapped = rises.index_select(0, number).view(patches.shape).mul_(position)
+    del position
+    mapped += starts.index_select(0, number).view(patches.shape)
+    del number
     applied = to_device(parameters.applied.view(-1, *[1] * (patches.ndim - 1)), device)
     return torch.where(applied, mapped, patches)

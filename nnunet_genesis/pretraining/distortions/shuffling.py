@@ -177,6 +177,7 @@ def apply_shuffling_batched(patches: torch.Tensor, parameters: Shuffling) -> tor
     rows, columns, steps = (to_device(part, patches.device) for part in (moves.rows, moves.columns, moves.steps))
     keys = rows[..., :, None] + columns[..., None, :]
     source = steps.index_select(0, keys.view(-1))
+    del keys
     source += torch.arange(len(source), dtype=torch.int32, device=patches.device)
     # All samples of a channel in one run of memory, as `source` counts them.
     channels = [patches[:, c].reshape(-1).index_select(0, source) for c in range(num_channels)]

@@ -72,7 +72,7 @@ class Pretext(Protocol[ParametersT]):
         ...
 
     def separate(self) -> Mapping[str, Pretext[ParametersT]]:
-        """Each distortion alone and always happening, by its name, for pictures."""
+        """Each distortion alone and as often as its method allows, by its name, for pictures."""
         ...
 
     def losses(self, output: torch.Tensor, pairs: RestorationPairs) -> Mapping[str, torch.Tensor]:

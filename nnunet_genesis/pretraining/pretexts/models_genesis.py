@@ -182,7 +182,7 @@ class ModelsGenesis:
         return lines or ["undistorted"]
 
     def separate(self) -> dict[str, ModelsGenesis]:
-        """Each distortion alone and always happening, by its name, for pictures."""
+        """Each distortion alone, by its name, for pictures; in-painting still draws no box for 5 % of the samples."""
         nothing = replace(
             self.config, mirror_probability=0, shuffling_probability=0, intensity_probability=0, painting_probability=0
         )
