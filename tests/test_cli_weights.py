@@ -192,7 +192,6 @@ def test_inspect_says_when_training_would_refuse(
     assert "nnUNetTrainerGenesis would refuse this: only 0 % of the encoder" in said
     write_genesis(file, build(residual=True), describe(residual=True))
     said = run(capsys, "inspect", file, "--into", "777")
-    assert (
-        "nnUNetTrainerGenesis would refuse this: the file (nnunet-genesis pretraining) holds a residual encoder" in said
-    )
+    assert "nnUNetTrainerGenesis would refuse this: the file (nnunet-genesis pretraining) holds a residual" in said
+    assert "a residual encoder of 3 stages" in said
     assert "nnUNetPlannerResEncL" in said

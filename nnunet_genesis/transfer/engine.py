@@ -209,7 +209,8 @@ def _check_families(network: nn.Module, targets: Mapping[str, torch.Tensor], sou
         )
     if wanted != held:
         raise TransferError(
-            f"the file ({source.kind}) holds a {held} encoder, and the network ({type(network).__name__}) has a"
+            f"the file ({source.kind}) holds a {held} encoder of {num_stages(source.weights)} stages, and the network"
+            f" ({type(network).__name__}) has a"
             f" {wanted} one: their layers do different jobs, and no tensor of one belongs into the other",
             where=source.file,
             mend="use plans with such an encoder: "

@@ -169,7 +169,9 @@ def test_encoders_of_the_other_family_are_refused_with_the_plans_that_would_fit(
     source, target = build(residual=residual), build(residual=not residual)
     held, wanted = ("residual", "plain") if residual else ("plain", "residual")
     plans = "nnUNetResEncUNetLPlans" if residual else "-p nnUNetPlans"
-    with pytest.raises(TransferError, match=f"holds a {held} encoder, and the network .* has a {wanted} one") as error:
+    with pytest.raises(
+        TransferError, match=f"holds a {held} encoder of 3 stages, and the network .* has a {wanted} one"
+    ) as error:
         load_weights(target, source_of(source), allow_partial=True)
     assert plans in str(error.value)
 
