@@ -72,35 +72,33 @@ def describe_transfer(
         SetupError: If there is no such network.
     """
     networks = list_planned_networks(dataset)
-    wanted = [one for one in networks if (one.plans_name, one.configuration) == (plans_name, configuration)]
-    if not wanted:
+    wanted = next((one for one in networks if (one.plans_name, one.configuration) == (plans_name, configuration)), None)
+    if wanted is None:
         there = "\n".join(f"    -p {one.plans_name} -c {one.configuration}" for one in networks)
         raise SetupError(
             f"{dataset} has no configuration {configuration} in {plans_name}; it has:\n{there}",
             mend="-p and -c of these",
         )
-    report = try_transfer(source, wanted[0], part, allow_partial)
-    if isinstance(report, GenesisError):
-        lines = [f"nnUNetTrainerGenesis would refuse this: {report}"]
-    else:
-        lines = [*report.summary_lines(), *_compare_facts(source, wanted[0])]
-        refused = refusal(wanted[0].build(), source, report, allow_partial=allow_partial)
-        lines += [] if refused is None else [f"nnUNetTrainerGenesis would refuse this: {refused}"]
-    lines += ["", f"{'share of the encoder':>22}  plans and configuration"]
+    lines: list[str] = []
+    table = ["", f"{'share of the encoder':>22}  plans and configuration"]
     for one in networks:
-        other = try_transfer(source, one, part, allow_partial)
-        share = "refused" if isinstance(other, GenesisError) else f"{100 * other.encoder_share:.4g} %"
-        lines.append(f"{share:>22}  -p {one.plans_name} -c {one.configuration}")
-    return lines
+        report, refused = try_transfer(source, one, part, allow_partial)
+        share = "refused" if report is None else f"{100 * report.encoder_share:.4g} %"
+        table.append(f"{share:>22}  -p {one.plans_name} -c {one.configuration}")
+        if one is wanted:
+            lines += [] if report is None else [*report.summary_lines(), *_compare_facts(source, wanted)]
+            lines += [] if refused is None else [f"nnUNetTrainerGenesis would refuse this: {refused}"]
+    return lines + table
 
 
 def try_transfer(
     source: SourceModel, planned: PlannedNetwork, part: str, allow_partial: bool
-) -> TransferReport | GenesisError:
-    """Plan a transfer; a refusal is returned, not raised."""
+) -> tuple[TransferReport | None, GenesisError | None]:
+    """Plan a transfer; a refusal is returned, not raised, beside the report if there is one."""
+    network = planned.build()
     try:
         _, report = plan_transfer(
-            planned.build(),
+            network,
             source,
             part=part,
             image_channels=planned.image_channels,
@@ -108,8 +106,8 @@ def try_transfer(
             allow_partial=allow_partial,
         )
     except GenesisError as error:
-        return error
-    return report
+        return None, error
+    return report, refusal(network, source, report, allow_partial=allow_partial)
 
 
 def _describe_architecture(architecture: Any) -> list[str]:
