@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2, nnUNetDatasetNumpy
 
+from tests.transfer.networks import describe
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,26 +22,9 @@ DATASET = "Dataset777_Written"
 def tiny_plans(patch_size: tuple[int, ...], channels: int, *, scheme: str = "ZScoreNormalization") -> dict[str, object]:
     """Plans with one configuration, ``3d_fullres`` or ``2d``, and a U-Net of two stages."""
     dim = len(patch_size)
-    architecture = {
-        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
-        "arch_kwargs": {
-            "n_stages": 2,
-            "features_per_stage": [4, 8],
-            "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
-            "kernel_sizes": [[1, 3, 3][-dim:], [3] * dim],
-            "strides": [[1] * dim, [1, 2, 2][-dim:]],
-            "n_conv_per_stage": [1, 1],
-            "n_conv_per_stage_decoder": [1],
-            "conv_bias": True,
-            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
-            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-        },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    }
+    architecture = describe(
+        (4, 8), dim=dim, kernels=[[1, 3, 3][-dim:], [3] * dim], strides=[[1] * dim, [1, 2, 2][-dim:]]
+    )
     configuration = {
         "data_identifier": "nnUNetPlans_cases",
         "preprocessor_name": "DefaultPreprocessor",

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ from nnunet_genesis import checkpoint
 from nnunet_genesis.encoder import export_encoder, load_encoder
 from nnunet_genesis.errors import CheckpointError, SetupError, TransferError
 from tests.hub_server import Repository, running_hub
+from tests.transfer.networks import describe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,33 +29,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 CASE = "meier_hans"
-
-
-def architecture(*, residual: bool = False, dim: int = 3, strides: list[list[int]] | None = None) -> dict[str, Any]:
-    name = "ResidualEncoderUNet" if residual else "PlainConvUNet"
-    return {
-        "network_class_name": f"dynamic_network_architectures.architectures.unet.{name}",
-        "arch_kwargs": {
-            "n_stages": 3,
-            "features_per_stage": [4, 8, 12],
-            "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
-            "kernel_sizes": [[3] * dim] * 3,
-            "strides": strides or [[1] * dim, [2] * dim, [2] * dim],
-            "n_blocks_per_stage" if residual else "n_conv_per_stage": [1, 2, 1],
-            "n_conv_per_stage_decoder": [1, 1],
-            "conv_bias": True,
-            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
-            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-        },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    }
+architecture = partial(describe, (4, 8, 12), blocks=[1, 2, 1])
 
 
 def build(described: dict[str, Any], channels: int = 1) -> nn.Module:
+    """By nnU-Net's own hand, so that what ours builds is compared with it."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network: nn.Module = get_network_from_plans(

@@ -26,7 +26,9 @@ def residual_weights(seed: int = 0) -> dict[str, torch.Tensor]:
     return dict(build(seed=seed, residual=True).state_dict())
 
 
-def nnunet_v2_content(weights: dict[str, torch.Tensor] | None = None) -> dict[str, Any]:
+def nnunet_v2_content(
+    weights: dict[str, torch.Tensor] | None = None, architecture: dict[str, Any] = PLAIN
+) -> dict[str, Any]:
     """The dictionary that a trainer of nnU-Net v2 saves, numpy scalars and device included."""
     weights = weights or plain_weights()
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(3))], 0.01, momentum=0.99, nesterov=True)
@@ -51,7 +53,7 @@ def nnunet_v2_content(weights: dict[str, torch.Tensor] | None = None) -> dict[st
                         "patch_size": [40, 56, 40],
                         "spacing": [1.0, 1.0, 1.0],
                         "normalization_schemes": ["ZScoreNormalization"],
-                        "architecture": PLAIN,
+                        "architecture": architecture,
                     },
                     "3d_small": {"inherits_from": "3d_fullres", "patch_size": [16, 16, 16]},
                 },

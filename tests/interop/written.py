@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from nnunet_genesis import checkpoint
+from tests.interop.files import adaptation_plan, nnunet_v2_content
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,56 +40,23 @@ def write_genesis(file: Path, network: nn.Module, architecture: dict[str, Any]) 
 
 
 def write_nnunet_v2(file: Path, network: nn.Module, architecture: dict[str, Any]) -> None:
-    """What `nnUNetTrainer.save_checkpoint` writes, with numpy scalars in the log."""
-    settings = {"architecture": architecture, "patch_size": [32, 32, 32], "spacing": [1.0, 1.0, 1.0], "batch_size": 2}
-    plans = {
-        "dataset_name": "Dataset777_Written",
-        "plans_name": "nnUNetPlans",
-        "configurations": {"3d_fullres": settings},
-    }
-    content = {
-        "network_weights": network.state_dict(),
-        "optimizer_state": {"state": {}, "param_groups": [{"lr": np.float64(0.01), "params": [0]}]},
-        "grad_scaler_state": None,
-        "logging": {"mean_fg_dice": [np.float64(0.5)], "train_losses": [np.float32(-0.4)], "lrs": [0.01]},
-        "_best_ema": np.float64(0.5),
-        "current_epoch": 7,
-        "init_args": {
-            "plans": plans,
-            "configuration": "3d_fullres",
-            "fold": 0,
-            "dataset_json": {"channel_names": {"0": "CT"}},
-        },
-        "trainer_name": "nnUNetTrainer",
-        "inference_allowed_mirroring_axes": (0, 1, 2),
-    }
-    torch.save(content, file)
+    """What `nnUNetTrainer.save_checkpoint` writes."""
+    torch.save(nnunet_v2_content(network.state_dict(), architecture), file)
 
 
 def write_nnssl(file: Path, network: nn.Module, architecture: dict[str, Any]) -> None:
     """A pretraining of nnssl, with its adaptation plan."""
     name = architecture["network_class_name"].rsplit(".", 1)[-1]
     stem = "encoder.stem" if "Residual" in name else "encoder.stages.0.0"
-    first = [key for key in network.state_dict() if key.startswith(f"{stem}.convs.0.conv.weight")]
-    plan = {
-        "architecture_plans": {
-            "arch_class_name": name,
-            "arch_kwargs": architecture["arch_kwargs"],
-            "arch_kwargs_requiring_import": architecture["_kw_requires_import"],
-        },
-        "pretrain_plan": {
-            "dataset_name": "Dataset745_OpenMind",
-            "plans_name": "nnsslPlans",
-            "configurations": {"onemmiso": {"patch_size": [160, 160, 160], "spacing": [1.0, 1.0, 1.0]}},
-        },
-        "pretrain_num_input_channels": network.state_dict()[first[0]].shape[1],
-        "recommended_downstream_patchsize": [160, 160, 160],
-        "key_to_encoder": "encoder.stages",
-        "key_to_stem": stem,
-        "keys_to_in_proj": [f"{stem}.convs.0.conv", f"{stem}.convs.0.all_modules.0"],
-        "key_to_lpe": None,
-    }
-    torch.save({"network_weights": network.state_dict(), "nnssl_adaptation_plan": plan}, file)
+    weights = network.state_dict()
+    plan = adaptation_plan(
+        name,
+        architecture["arch_kwargs"],
+        pretrain_num_input_channels=weights[f"{stem}.convs.0.conv.weight"].shape[1],
+        key_to_stem=stem,
+        keys_to_in_proj=(f"{stem}.convs.0.conv", f"{stem}.convs.0.all_modules.0"),
+    )
+    torch.save({"network_weights": weights, "nnssl_adaptation_plan": plan}, file)
 
 
 def write_nnunet_v1(file: Path, network: nn.Module, _: dict[str, Any]) -> None:
