@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis import __version__, checkpoint
 from nnunet_genesis.errors import CheckpointError, SetupError
 from nnunet_genesis.interop.genesis import KIND as GENESIS_KIND
-from nnunet_genesis.networks import build_source_network
-from nnunet_genesis.transfer.names import encoder_family, first_convolutions, is_head
+from nnunet_genesis.networks import build_source_network, num_input_channels
+from nnunet_genesis.transfer.names import encoder_family, is_head
 from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def convert(source: SourceModel, out: Path) -> list[str]:
             where=source.file,
             mend="genesis inspect FILE shows what it is",
         )
-    if "converted" in source.facts or source.kind == GENESIS_KIND:
+    if source.kind == GENESIS_KIND:
         raise CheckpointError(
             "the file is a checkpoint of nnunet-genesis already", where=source.file, mend=f"cp it to {out}"
         )
@@ -72,7 +72,7 @@ def convert(source: SourceModel, out: Path) -> list[str]:
         "num_cases": facts.get("num_cases", 0),
         "cases": {},
         "validation_cases": {},
-        "num_channels": _input_channels(source),
+        "num_channels": num_input_channels(source),
         "architecture": source.architecture,
         "citations": list(facts.get("citations", ())),
         "package_versions": dict(facts.get("package_versions", {})),
@@ -94,7 +94,7 @@ def _complete(source: SourceModel) -> tuple[Mapping[str, torch.Tensor], str]:
     if source.architecture is None:
         return dict(source.weights), "its architecture is unknown: only nnUNetTrainerGenesis can read it"
     heads = [tensor for name, tensor in source.weights.items() if is_head(name) and name.endswith("weight")]
-    channels = _input_channels(source)
+    channels = num_input_channels(source)
     network = build_source_network(source, channels, heads[0].shape[0] if heads else channels)
     own = {name: tensor.shape for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
     if own != {name: tensor.shape for name, tensor in source.weights.items()}:
@@ -103,10 +103,3 @@ def _complete(source: SourceModel) -> tuple[Mapping[str, torch.Tensor], str]:
         )
     network.load_state_dict(dict(source.weights), strict=False)
     return network.state_dict(), "complete: nnUNetTrainerGenesis and stock -pretrained_weights can read it"
-
-
-def _input_channels(source: SourceModel) -> int:
-    first = first_convolutions(source.weights)
-    if not first:
-        return int(source.facts.get("num_input_channels", 1))
-    return int(source.weights[min(first)].shape[1])

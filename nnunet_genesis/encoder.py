@@ -12,15 +12,13 @@ from torch import nn
 from nnunet_genesis import encoder_file, hub
 from nnunet_genesis.errors import CheckpointError, SetupError
 from nnunet_genesis.interop import open_source
-from nnunet_genesis.networks import build_source_network
+from nnunet_genesis.networks import build_source_network, num_input_channels
 from nnunet_genesis.transfer import load_weights
-from nnunet_genesis.transfer.names import ENCODER_PREFIX, encoder_family, first_convolutions
+from nnunet_genesis.transfer.names import ENCODER_PREFIX, encoder_family
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from nnunet_genesis.interop.source import SourceModel
 
 LOGGER = logging.getLogger("nnunet_genesis")
 
@@ -108,7 +106,7 @@ def load_encoder(file: str | Path, in_channels: int | None = None) -> Pretrained
     if in_channels is not None and in_channels < 1:
         raise SetupError(f"in_channels={in_channels}: at least 1 is needed")
     source = open_source(hub.resolve(file))
-    held_channels = _num_input_channels(source)
+    held_channels = num_input_channels(source)
     wanted_channels = in_channels or held_channels
     network = build_source_network(source, wanted_channels, 1)
     report = load_weights(network, source, part="encoder", minimum_share=0.0)
@@ -164,11 +162,6 @@ def export_encoder(file: str | Path, out: Path) -> None:
         except BaseException:
             out.unlink()
             raise
-
-
-def _num_input_channels(source: SourceModel) -> int:
-    first = first_convolutions(source.weights)
-    return int(source.weights[min(first)].shape[1]) if first else 1
 
 
 def _attribute(encoder: nn.Module, name: str) -> Sequence[Any]:

@@ -6,7 +6,7 @@ import pydoc
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import CheckpointError
-from nnunet_genesis.transfer.names import ENCODER_PREFIX, num_stages
+from nnunet_genesis.transfer.names import ENCODER_PREFIX, first_convolutions, num_stages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +77,15 @@ def build_source_network(source: SourceModel, input_channels: int, num_outputs: 
             where=source.file,
             mend="pip install --upgrade dynamic_network_architectures nnunetv2",
         ) from error
+
+
+def num_input_channels(source: SourceModel) -> int:
+    """Input channels of the network whose weights a file holds: those of its first convolution, else what it tells."""
+    first = first_convolutions(source.weights)
+    if first:
+        return int(source.weights[min(first)].shape[1])
+    told = source.facts.get("num_input_channels")
+    return told if isinstance(told, int) and told > 0 else 1
 
 
 def _check_size(source: SourceModel, input_channels: int, num_outputs: int) -> None:

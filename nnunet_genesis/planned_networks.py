@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.networks import build_network
-from nnunet_genesis.plans import find_dataset_folder
+from nnunet_genesis.plans import find_dataset_folder, read_channel_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,13 +68,12 @@ def list_planned_networks(dataset_name_or_id: str) -> list[PlannedNetwork]:
             settings = manager.get_configuration(name)
             if "architecture" not in settings.configuration:
                 continue
-            channel_names = dataset_json["channel_names" if "channel_names" in dataset_json else "modality"]
             networks.append(
                 PlannedNetwork(
                     plans_name=file.stem,
                     configuration=name,
                     architecture=settings.configuration["architecture"],
-                    image_channels=len(channel_names),
+                    image_channels=len(read_channel_names(dataset_json)),
                     input_channels=determine_num_input_channels(manager, settings, dataset_json),
                     num_outputs=manager.get_label_manager(dataset_json).num_segmentation_heads,
                     patch_size=tuple(int(n) for n in settings.patch_size),

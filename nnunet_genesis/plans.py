@@ -161,7 +161,7 @@ def load_planned_configuration(
         raise SetupError(f"configuration {configuration} is not preprocessed", where=cases_folder, mend=preprocess)
     if not list_cases(cases_folder):
         raise SetupError("no preprocessed case (.b2nd, .npz or .npy) found", where=cases_folder, mend=preprocess)
-    channel_names = dataset_json["channel_names" if "channel_names" in dataset_json else "modality"]
+    channel_names = read_channel_names(dataset_json)
     intensities = manager.foreground_intensity_properties_per_channel
     patch_size = tuple(int(voxels) for voxels in settings.patch_size)
     return PlannedConfiguration(
@@ -191,6 +191,12 @@ def find_dataset_folder(dataset_name_or_id: str) -> Path:
     """
     preprocessed = _folder_from_environment("nnUNet_preprocessed")
     return preprocessed / _find_dataset(preprocessed, dataset_name_or_id)
+
+
+def read_channel_names(dataset_json: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Number to name of the image channels, under either name that nnU-Net knows for the entry."""
+    names: Mapping[str, Any] = dataset_json["channel_names" if "channel_names" in dataset_json else "modality"]
+    return names
 
 
 def list_cases(cases_folder: Path) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.transfer.names import is_alias, plain_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 STATE_DICT_KEYS = ("network_weights", "state_dict", "model_state_dict")
 _WRAPPERS = {"module", "_orig_mod"}
 """What DistributedDataParallel and torch.compile put into names."""
-_DECODERS_ENCODER = re.compile(r"^decoder\.encoder\.")
-_ALL_MODULES = re.compile(r"\.all_modules\.(\d+)\.")
 
 
 def find_state_dict(content: Mapping[str, Any], file: Path) -> dict[str, torch.Tensor]:
@@ -61,9 +59,9 @@ def tidy(weights: Mapping[str, torch.Tensor], file: Path) -> dict[str, torch.Ten
         if plain in unwrapped and not _same(unwrapped[plain], tensor):
             raise _disagree(name, plain, file)
         unwrapped[plain] = tensor
-    tidied = {name: tensor for name, tensor in unwrapped.items() if not _is_alias(name)}
-    for name in filter(_is_alias, unwrapped):
-        candidates = _candidates(name)
+    tidied = {name: tensor for name, tensor in unwrapped.items() if not is_alias(name)}
+    for name in filter(is_alias, unwrapped):
+        candidates = plain_names(name)
         present = [candidate for candidate in candidates if candidate in tidied]
         if not present:
             tidied[candidates[0]] = unwrapped[name]
@@ -96,20 +94,6 @@ def _tensors(value: Any) -> dict[str, torch.Tensor]:
     if not isinstance(value, Mapping):
         return {}
     return {str(name): entry.detach() for name, entry in value.items() if isinstance(entry, torch.Tensor)}
-
-
-def _is_alias(name: str) -> bool:
-    return bool(_DECODERS_ENCODER.search(name) or _ALL_MODULES.search(name))
-
-
-def _candidates(alias: str) -> list[str]:
-    """Plain names that an alias may stand for; in a block, the convolution is the first of ``all_modules``."""
-    name = _DECODERS_ENCODER.sub("encoder.", alias)
-    found = _ALL_MODULES.search(name)
-    if found is None:
-        return [name]
-    parts = ("conv",) if found[1] == "0" else ("norm", "nonlin")
-    return [f"{name[: found.start()]}.{part}.{name[found.end() :]}" for part in parts]
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.interop.layer_settings import IMPORTED, default_layer_settings
 from nnunet_genesis.interop.names import find_state_dict, tidy, unwrapped_name
 from nnunet_genesis.interop.source import SourceModel
 
@@ -22,22 +23,14 @@ if TYPE_CHECKING:
 KIND = "nnssl pretraining"
 CITATION = "Wald et al., An OpenMind for 3D medical vision self-supervised learning, arXiv 2412.17041"
 _MODULE = "dynamic_network_architectures.architectures.unet."
-_IMPORTED = ("conv_op", "norm_op", "dropout_op", "nonlin")
 _RESENC_L: dict[str, Any] = {
     "n_stages": 6,
     "features_per_stage": [32, 64, 128, 256, 320, 320],
-    "conv_op": "torch.nn.modules.conv.Conv3d",
     "kernel_sizes": [[3, 3, 3]] * 6,
     "strides": [[1, 1, 1], *[[2, 2, 2]] * 5],
     "n_blocks_per_stage": [1, 3, 4, 6, 6, 6],
     "n_conv_per_stage_decoder": [1] * 5,
-    "conv_bias": True,
-    "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-    "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-    "dropout_op": None,
-    "dropout_op_kwargs": None,
-    "nonlin": "torch.nn.LeakyReLU",
-    "nonlin_kwargs": {"inplace": True},
+    **default_layer_settings(3),
 }
 """What nnssl builds under the name ResEncL, which its files do not describe further (Wald et al., arXiv 2410.23132)."""
 
@@ -134,7 +127,7 @@ def _architecture(class_name: str, arch_kwargs: Mapping[str, Any]) -> dict[str, 
     return {
         "network_class_name": _MODULE + class_name,
         "arch_kwargs": kwargs,
-        "_kw_requires_import": [key for key in _IMPORTED if key in kwargs],
+        "_kw_requires_import": [key for key in IMPORTED if key in kwargs],
     }
 
 

@@ -18,6 +18,7 @@ import torch
 from torch.nn.functional import pad
 
 from nnunet_genesis.interop.generic_unet import DECODER, ENCODER, places, read_structure, refusal
+from nnunet_genesis.interop.layer_settings import IMPORTED, default_layer_settings
 from nnunet_genesis.interop.source import SourceModel
 
 if TYPE_CHECKING:
@@ -106,26 +107,18 @@ def _lengthen(weight: torch.Tensor, kernel: Sides) -> torch.Tensor:
 
 def _architecture(structure: GenericUNet) -> dict[str, Any]:
     """The ``architecture`` entry of plans, as nnU-Net v2 writes it."""
-    dim = len(structure.strides[0])
     return {
         "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
         "arch_kwargs": {
             "n_stages": len(structure.features),
             "features_per_stage": list(structure.features),
-            "conv_op": f"torch.nn.modules.conv.Conv{dim}d",
             "kernel_sizes": [list(kernel) for kernel in _kernels(structure)],
             "strides": [list(stride) for stride in structure.strides],
             "n_conv_per_stage": [len(blocks) for blocks in structure.encoder_blocks],
             "n_conv_per_stage_decoder": [len(blocks) for blocks in reversed(structure.decoder_blocks)],
-            "conv_bias": True,
-            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
-            "norm_op_kwargs": {"eps": 1e-05, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
+            **default_layer_settings(len(structure.strides[0])),
         },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        "_kw_requires_import": list(IMPORTED),
     }
 
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.pretraining.case_survey import sample_intensities
 from nnunet_genesis.pretraining.data import PatchDataset
+from nnunet_genesis.pretraining.distortions.shuffling import longest_window
 from nnunet_genesis.pretraining.intensities import measure_range
 from nnunet_genesis.pretraining.pretexts import build_pretext
 from nnunet_genesis.pretraining.preview_figures import PreviewRow, draw_preview
@@ -105,7 +106,7 @@ def _write_summary(
         len(patches) * float(torch.tensor(planned.patch_size).prod())
     )
     write(f"padding: {100 * padding:.0f} % of these patches\n")
-    longest = [max(1, min(n // 10, config.models_genesis.shuffling_max_window_voxels)) for n in planned.patch_size]
+    longest = longest_window(planned.patch_size, config.models_genesis.shuffling_max_window_voxels)
     windows = " x ".join(map(str, longest))
     windows_mm = " x ".join(f"{n * mm:.1f}" for n, mm in zip(longest, planned.spacing, strict=True))
     write(f"longest shuffling window: {windows} voxels, {windows_mm} mm\n")

@@ -13,6 +13,7 @@ from nnunet_genesis import __version__, checkpoint
 from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError
 from nnunet_genesis.hub import HUB_PREFIX, resolve
 from nnunet_genesis.interop import open_source
+from nnunet_genesis.plans import read_channel_names
 from nnunet_genesis.trainers.grammar import TrainerRecipe
 from nnunet_genesis.transfer import MINIMUM_SHARE, TransferReport, load_weights, unwrap
 
@@ -82,7 +83,7 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             unwrap(self.network),
             source,
             # In the second stage of a cascade the network has more inputs than there are images.
-            image_channels=len(self.dataset_json.get("channel_names") or self.dataset_json["modality"]),
+            image_channels=len(read_channel_names(self.dataset_json)),
             architecture=self.configuration_manager.configuration["architecture"],
             allow_partial=os.environ.get(ALLOW_PARTIAL_VARIABLE, "").lower() in ("1", "true", "t"),
             minimum_share=_minimum_share(),

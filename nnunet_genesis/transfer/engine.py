@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 MINIMUM_SHARE = 0.9
 """Share of the encoder's parameters below which a transfer is an error unless the user allows it (ours)."""
-PARTS = ("encoder", "full")
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -97,15 +96,14 @@ def refusal(
     too_little = first_is_random or report.encoder_share < minimum_share
     if not nothing and (allow_partial or not too_little):
         return None
-    mend = "pretrain with the plans and the configuration that you train with: genesis-pretrain-nnunet DATASET -c"
-    mend += " CONFIGURATION -p PLANS"
     return TransferError(
         f"only {100 * report.encoder_share:.4g} % of the encoder of this {type(network).__name__} fits the file"
         f" ({source.kind}; at least {100 * minimum_share:.4g} % and its first layer are needed); nothing was loaded."
         " First mismatches:\n"
         + "\n".join(f"    {name}: {reason}" for name, reason in list(report.unmatched.items())[:5]),
         where=source.file,
-        mend=f"{mend}; or take leading channels and accept less: export nnUNet_genesis_allow_partial=1",
+        mend="pretrain with the plans and the configuration that you train with: genesis-pretrain-nnunet DATASET -c"
+        " CONFIGURATION -p PLANS; or take leading channels and accept less: export nnUNet_genesis_allow_partial=1",
     )
 
 

@@ -16,7 +16,8 @@ _DECODER_STAGE = re.compile(r"^(decoder\.(?:stages|transpconvs)\.)(\d+)(\..*)$")
 _ENCODER_STAGE = re.compile(r"^encoder\.stages\.(\d+)\.")
 _RESIDUAL = re.compile(r"^encoder\.(?:stem\.|stages\.\d+\.blocks\.)")
 _PLAIN = re.compile(r"^encoder\.stages\.\d+\.\d+\.convs\.")
-_ALIAS = re.compile(r"^decoder\.encoder\.|\.all_modules\.\d+\.")
+_DECODERS_ENCODER = re.compile(r"^decoder\.encoder\.")
+_ALL_MODULES = re.compile(r"\.all_modules\.(\d+)\.")
 _FIRST_CONVOLUTIONS = (
     re.compile(r"^encoder\.stem\.convs\.0\.conv\.weight$"),
     re.compile(r"^encoder\.stages\.0\.\d+\.convs\.0\.conv\.weight$"),
@@ -32,7 +33,17 @@ def is_head(name: str) -> bool:
 
 def is_alias(name: str) -> bool:
     """Whether a state dict lists the same tensor under another name, too."""
-    return bool(_ALIAS.search(name))
+    return bool(_DECODERS_ENCODER.search(name) or _ALL_MODULES.search(name))
+
+
+def plain_names(alias: str) -> list[str]:
+    """Plain names that an alias may stand for; in a block, the convolution is the first of ``all_modules``."""
+    name = _DECODERS_ENCODER.sub("encoder.", alias)
+    found = _ALL_MODULES.search(name)
+    if found is None:
+        return [name]
+    parts = ("conv",) if found[1] == "0" else ("norm", "nonlin")
+    return [f"{name[: found.start()]}.{part}.{name[found.end() :]}" for part in parts]
 
 
 def is_transposed(name: str) -> bool:

@@ -120,9 +120,9 @@ def sample_shuffling(
     max_window_voxels: int = 6,
     coverage: float = 0.85,
 ) -> Shuffling:
-    """Draw windows with sides of 1 to min(n/10, `max_window_voxels`) per axis, at least 1."""
+    """Draw windows with sides of 1 to those of `longest_window`."""
     num_axes = len(patch_size)
-    longest = torch.tensor([max(1, min(side // 10, max_window_voxels)) for side in patch_size])
+    longest = torch.tensor(longest_window(patch_size, max_window_voxels))
     longest = longest.expand(batch_size, MAX_BANDS, num_axes)
     windows = _sample_sides(longest, generator)
     offsets = sample_uniform_integers(torch.zeros_like(windows), windows - 1, generator)
@@ -137,6 +137,11 @@ def sample_shuffling(
         coverage=torch.full((batch_size,), coverage),
         permutation_seed=draw_seeds(batch_size, generator),
     )
+
+
+def longest_window(patch_size: tuple[int, ...], max_window_voxels: int) -> list[int]:
+    """Sides of the largest window in voxels: min(n/10, `max_window_voxels`) per axis, at least 1."""
+    return [max(1, min(side // 10, max_window_voxels)) for side in patch_size]
 
 
 def apply_shuffling(patches: torch.Tensor, parameters: Shuffling) -> torch.Tensor:
