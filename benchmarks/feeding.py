@@ -22,13 +22,11 @@ import torch
 
 from benchmarks.machine import parse_size, report
 from benchmarks.pairs import mean_ms
-from benchmarks.workload import ARCHITECTURES, all_patches, written_dataset
+from benchmarks.workload import ARCHITECTURES, all_patches, measured_range, written_dataset
 from nnunet_genesis.cli import _default_workers
 from nnunet_genesis.config import PRECISIONS, PretrainingConfig
-from nnunet_genesis.pretraining.case_survey import sample_intensities
 from nnunet_genesis.pretraining.data import StepSampler, build_loader
 from nnunet_genesis.pretraining.devices import launch_fabric, should_compile
-from nnunet_genesis.pretraining.intensities import measure_range
 from nnunet_genesis.pretraining.interruption import StopRequest
 from nnunet_genesis.pretraining.loop import TrainingState, build_optimizer, train
 from nnunet_genesis.pretraining.monitor import Monitor
@@ -148,13 +146,13 @@ def measure_loop(options: argparse.Namespace, planned: PlannedConfiguration, fig
     config = PretrainingConfig(
         "models-genesis", options.batch, epochs=1, iterations_per_epoch=1_000_000, precision=options.precision
     )
-    intensities = measure_range(planned, sample_intensities(planned, ["case_000"], np.random.default_rng(SEED)))
+    intensities = measured_range(planned)
     network = planned.build_restoration_network()
     optimizer = build_optimizer(network, config)
     compiled = cast("nn.Module", torch.compile(network)) if should_compile(options.device) else network
     wrapped, prepared = fabric.setup(compiled, optimizer)
     pretext = build_pretext(config, planned.patch_size, intensities)
-    turn = Turn(fabric, planned, config, pretext, all_patches(planned, intensities), network, wrapped, prepared)
+    turn = Turn(fabric, planned, config, pretext, all_patches(planned), network, wrapped, prepared)
     turn.run_ready(1)
     ready, loop = [], []
     for _ in range(options.turns):

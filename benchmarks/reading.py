@@ -20,9 +20,7 @@ import numpy as np
 from benchmarks.machine import parse_size, report
 from benchmarks.workload import all_patches, written_dataset
 from nnunet_genesis.pretraining.case_files import find_case_file
-from nnunet_genesis.pretraining.case_survey import sample_intensities
 from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
-from nnunet_genesis.pretraining.intensities import measure_range
 
 if TYPE_CHECKING:
     from nnunet_genesis.plans import PlannedConfiguration
@@ -67,9 +65,8 @@ def measure_reading(patch: str, figures: dict[str, float]) -> list[str]:
     shape = tuple(int(side * factor) for side, factor in zip(size, (1.5, 2.5, 2.5), strict=True))
     lines = []
     with written_dataset(shape, size) as planned:
-        intensities = measure_range(planned, sample_intensities(planned, ["case_000"], np.random.default_rng(SEED)))
-        avoiding = all_patches(planned, intensities)
-        anything = all_patches(planned, intensities, max_background_share=1.0)
+        avoiding = all_patches(planned)
+        anything = all_patches(planned, max_background_share=1.0)
         # Patches larger than the scan along the first axis by a half, so that a third of them is padding.
         taller = (int(shape[0] * 1.5), *size[1:])
         rates = {
@@ -77,10 +74,8 @@ def measure_reading(patch: str, figures: dict[str, float]) -> list[str]:
             "one process, background as it comes": patches_per_second(anything, 0),
             **{f"{count} worker(s)": patches_per_second(avoiding, count) for count in (1, 2)},
         }
-        whole = patches_per_second(
-            all_patches(planned, intensities, max_background_share=1.0, patch_size=(shape[0], *size[1:])), 0
-        )
-        padded = patches_per_second(all_patches(planned, intensities, max_background_share=1.0, patch_size=taller), 0)
+        whole = patches_per_second(all_patches(planned, max_background_share=1.0, patch_size=(shape[0], *size[1:])), 0)
+        padded = patches_per_second(all_patches(planned, max_background_share=1.0, patch_size=taller), 0)
         ratio = decompressed_over_patch(planned)
     lines.append(f"patch {patch} from scans of {'x'.join(map(str, shape))}:")
     lines += [f"{name:>38}: {rate:8.1f} patches/s, {1000 / rate:6.2f} ms each" for name, rate in rates.items()]

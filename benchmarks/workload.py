@@ -14,16 +14,19 @@ from nnunetv2.training.dataloading import nnunet_dataset
 from scipy.ndimage import gaussian_filter
 
 from nnunet_genesis.config import PretrainingConfig
-from nnunet_genesis.plans import PlannedConfiguration, load_planned_configuration
+from nnunet_genesis.plans import PlannedConfiguration, list_cases, load_planned_configuration
+from nnunet_genesis.pretraining.case_index import CaseIndex, index_cases
+from nnunet_genesis.pretraining.case_samples import sample_intensities
+from nnunet_genesis.pretraining.case_survey import survey_cases, survey_file
 from nnunet_genesis.pretraining.data import PatchDataset
+from nnunet_genesis.pretraining.intensities import IntensityRange, measure_range
+from nnunet_genesis.pretraining.sources import Source
 from tests.preprocessed import DATASET, write_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
-
-    from nnunet_genesis.pretraining.intensities import IntensityRange
 
 ARCHITECTURES: dict[str, tuple[str, dict[str, int | tuple[int, ...]]]] = {
     "plain": ("PlainConvUNet", {"n_conv_per_stage": 2}),
@@ -104,9 +107,22 @@ def describe_network(
     return {**template, "network_class_name": name, "arch_kwargs": arguments}
 
 
-def all_patches(planned: PlannedConfiguration, intensities: IntensityRange, **settings: Any) -> PatchDataset:
+def index_all(planned: PlannedConfiguration) -> CaseIndex:
+    """Index the cases of a written dataset."""
+    names = [case for case in list_cases(planned.cases_folder) if case.startswith("case_")]
+    records = survey_cases(planned, names, survey_file(planned), workers=2, show_progress=False)
+    return index_cases(planned.cases_folder, list(records.values()), names, [""] * len(names))
+
+
+def all_patches(planned: PlannedConfiguration, **settings: Any) -> PatchDataset:
     """Patches of all cases of a written dataset, as pretraining draws them."""
-    cases = sorted(file.stem for file in planned.cases_folder.glob("case_???.b2nd"))
     settings.setdefault("max_background_share", PretrainingConfig("models-genesis", 2).max_background_share)
     settings.setdefault("patch_size", planned.patch_size)
-    return PatchDataset(planned.cases_folder, cases, intensities=intensities, seed=(0,), **settings)
+    return PatchDataset([index_all(planned)], [1.0], seed=(0,), **settings)
+
+
+def measured_range(planned: PlannedConfiguration) -> IntensityRange:
+    """Range of intensities of a written dataset."""
+    index = index_all(planned)
+    source = Source("labelled", "labelled cases", index, index, (), (), chance=1.0)
+    return measure_range(planned, sample_intensities([source], np.random.default_rng(0)))

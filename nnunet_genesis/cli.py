@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
+from nnunet_genesis.cli_sources import add_source_flags, resolve_sources
+from nnunet_genesis.cli_unlabeled import add_unlabeled_command
 from nnunet_genesis.cli_weights import add_weight_commands
 from nnunet_genesis.config import (
     DEFAULT_LEARNING_RATES,
@@ -86,7 +88,7 @@ def _pretrain_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, help="default: 0")
     add("--shuffling-window", type=int, metavar="VOXELS", help=_SHUFFLING_WINDOW)
     add("--val-fraction", type=float, help="share of the cases held out for validation (default: 0.1)")
-    add("--exclude-fold", type=int, metavar="K", help="keep the validation cases of fold K out of pretraining")
+    add_source_flags(parser)
     add("--output", type=Path, help="output folder (default: inside nnUNet_results/DATASET)")
     add("--overwrite", action="store_true", help="replace the results of an earlier pretraining")
     add("--version", action="version", version=f"nnunet-genesis {__version__}")
@@ -114,11 +116,12 @@ def _genesis_parser() -> argparse.ArgumentParser:
         type=int,
         help="default: 0; the patches are those that pretraining with this seed and default settings begins with",
     )
-    add("--exclude-fold", type=int, metavar="K", help="as for genesis-pretrain-nnunet")
+    add_source_flags(preview)
     add("--shuffling-window", type=int, metavar="VOXELS", help=_SHUFFLING_WINDOW)
     add("--count", type=int, default=3, help="patches (default: %(default)s)")
     add("--output", type=Path, help="new folder (default: genesis_preview_DATASET_CONFIGURATION)")
     preview.set_defaults(action=_preview, num_gpus=1)
+    add_unlabeled_command(commands)
     add_weight_commands(commands)
     return parser
 
@@ -128,7 +131,9 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
     from nnunet_genesis.plans import load_planned_configuration
     from nnunet_genesis.pretraining.run_files import stored_config
 
-    planned = load_planned_configuration(options.dataset, options.plans, options.configuration)
+    planned = load_planned_configuration(
+        options.dataset, options.plans, options.configuration, needs_cases=not options.no_labelled
+    )
     stored: dict[str, Any] | None = None
     pretext = options.pretext or "models-genesis"
     folder = checkpoint.folder_name(pretext, planned.plans_name, planned.configuration)
@@ -176,7 +181,9 @@ def _preview(options: argparse.Namespace) -> int:
 
     if options.count < 1:
         raise SetupError(f"--count {options.count}: must be at least 1", mend="--count 3")
-    planned = load_planned_configuration(options.dataset, options.plans, options.configuration)
+    planned = load_planned_configuration(
+        options.dataset, options.plans, options.configuration, needs_cases=not options.no_labelled
+    )
     config = _resolve_config(options, planned, stored=None)
     default = f"genesis_preview_{planned.dataset_name}_{planned.configuration}"
 
@@ -197,6 +204,7 @@ def _resolve_config(
     if options.shuffling_window is not None:
         distortions = replace(distortions, shuffling_max_window_voxels=options.shuffling_window)
     explicit["models_genesis"] = distortions
+    explicit |= resolve_sources(options, planned)
     if stored is not None:
         return PretrainingConfig(**{**stored, **explicit})
     processes = math.prod(count_processes(options.num_gpus))

@@ -10,6 +10,11 @@ from nnunet_genesis.errors import SetupError
 PRETEXTS = {"models-genesis": "restore patches from shuffling, non-linear intensity and painting (arXiv 1908.06912)"}
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+SOURCE_WEIGHTS = {
+    "sqrt": "by the square root of the number of cases",
+    "uniform": "every source alike",
+    "proportional": "every case alike",
+}
 DEFAULT_LEARNING_RATES = {"adamw": 1e-3, "sgd": 1e-2}
 
 
@@ -69,8 +74,13 @@ class PretrainingConfig:
         seed: Decides the initial weights, the split, the patches and the distortions.
         val_fraction: Share of the cases that is held out for validation pairs, at least one case.
         val_pairs: Number of fixed validation pairs.
-        exclude_fold: Fold whose validation cases never enter pretraining, or None.
-        max_background_share: Patches with more background than this are drawn again (ours).
+        exclude_fold: Fold whose validation cases, and scans equal to them, never enter pretraining, or None.
+        exclude: Further cases that never enter: CASE of the dataset, or POOL/CASE.
+        labelled: Whether the dataset's own cases are learned from.
+        pools: Names of pools of unlabeled scans.
+        datasets: Names of further datasets, preprocessed by the same rules.
+        source_weights: How often each source is drawn from, one of `SOURCE_WEIGHTS` (ours).
+        max_background_share: Places with more background than this are drawn again (ours).
         models_genesis: Settings of the distortions.
     """
 
@@ -87,6 +97,11 @@ class PretrainingConfig:
     val_fraction: float = 0.1
     val_pairs: int = 32
     exclude_fold: int | None = None
+    exclude: tuple[str, ...] = ()
+    labelled: bool = True
+    pools: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    source_weights: str = "sqrt"
     max_background_share: float = 0.75
     models_genesis: ModelsGenesisConfig = field(default_factory=ModelsGenesisConfig)
 
@@ -99,6 +114,7 @@ class PretrainingConfig:
         _check_choice("--pretext", self.pretext, tuple(PRETEXTS))
         _check_choice("--optimizer", self.optimizer, OPTIMIZERS)
         _check_choice("--precision", self.precision, PRECISIONS)
+        _check_choice("--source-weights", self.source_weights, tuple(SOURCE_WEIGHTS))
         for flag, value in (
             ("--epochs", self.epochs),
             ("--iterations-per-epoch", self.iterations_per_epoch),

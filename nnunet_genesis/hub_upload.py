@@ -63,7 +63,10 @@ def without_case_names(genesis: Mapping[str, Any]) -> dict[str, Any]:
         for key in ("cases", "validation_cases")
         if isinstance(genesis.get(key), Mapping)
     }
-    return {**genesis, **hashed, "excluded_cases": []}
+    nameless = {**genesis, **hashed, "excluded_cases": []}
+    if isinstance(genesis.get("config"), Mapping):
+        nameless["config"] = {**genesis["config"], "exclude": ()}
+    return nameless
 
 
 def _check_repository(api: HfApi, file: Path, address: Address, *, private: bool) -> None:

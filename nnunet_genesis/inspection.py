@@ -43,6 +43,11 @@ def describe_source(source: SourceModel) -> list[str]:
     else:
         lines += _describe_architecture(source.architecture)
     lines += [f"{label}: {_text(source.facts[name])}" for name, label in _FACTS.items() if source.facts.get(name)]
+    lines += [
+        f"learned from: {entry['name']} ({entry['kind']}), {entry['num_cases']} cases, {100 * entry['chance']:.0f} % of"
+        " the patches"
+        for entry in source.facts.get("sources") or ()
+    ]
     return lines
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.networks import build_network
+from nnunet_genesis.preprocessing_facts import describe_preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,8 @@ class PlannedConfiguration:
         masked_normalization: Per channel, whether voxels outside the nonzero mask are left at exactly 0.
         foreground_intensities: Per channel, nnU-Net's foreground statistics in raw units (mean, std, percentiles).
         architecture: The ``architecture`` entry of the configuration.
+        data_identifier: Name of the folder of preprocessed cases, several configurations may share one.
+        preprocessing: What decides how an image becomes a preprocessed array, see `describe_preprocessing`.
         plans: The whole plans file, for provenance.
     """
 
@@ -57,7 +60,14 @@ class PlannedConfiguration:
     masked_normalization: tuple[bool, ...]
     foreground_intensities: tuple[Mapping[str, float], ...]
     architecture: Mapping[str, Any]
+    data_identifier: str
+    preprocessing: Mapping[str, Any]
     plans: Mapping[str, Any]
+
+    @property
+    def pools_folder(self) -> Path:
+        """Folder of the pools of unlabeled scans, each a folder of its own."""
+        return self.dataset_folder / f"{self.data_identifier}__unlabeled"
 
     @property
     def num_channels(self) -> int:
@@ -104,7 +114,11 @@ class PlannedConfiguration:
 
 
 def load_planned_configuration(
-    dataset_name_or_id: str, plans_name: str = "nnUNetPlans", configuration: str = "3d_fullres"
+    dataset_name_or_id: str,
+    plans_name: str = "nnUNetPlans",
+    configuration: str = "3d_fullres",
+    *,
+    needs_cases: bool = True,
 ) -> PlannedConfiguration:
     """Open a preprocessed dataset under one configuration of its plans.
 
@@ -112,6 +126,7 @@ def load_planned_configuration(
         dataset_name_or_id: ``Dataset004_Hippocampus`` or ``4``, as nnU-Net accepts them.
         plans_name: Plans identifier.
         configuration: Configuration name.
+        needs_cases: Whether the dataset's own cases must be preprocessed; without, only its plans are needed.
 
     Raises:
         SetupError: If an environment variable, the dataset, the plans, the configuration or the preprocessed folder
@@ -157,9 +172,9 @@ def load_planned_configuration(
     settings = manager.get_configuration(configuration)
     cases_folder = dataset_folder / settings.data_identifier
     preprocess = f"nnUNetv2_preprocess -d {dataset_id} -p {plans_name} -c {configuration}"
-    if not cases_folder.is_dir():
+    if needs_cases and not cases_folder.is_dir():
         raise SetupError(f"configuration {configuration} is not preprocessed", where=cases_folder, mend=preprocess)
-    if not list_cases(cases_folder):
+    if needs_cases and not list_cases(cases_folder):
         raise SetupError("no preprocessed case (.b2nd, .npz or .npy) found", where=cases_folder, mend=preprocess)
     channel_names = read_channel_names(dataset_json)
     intensities = manager.foreground_intensity_properties_per_channel
@@ -179,6 +194,8 @@ def load_planned_configuration(
         masked_normalization=tuple(bool(masked) for masked in settings.use_mask_for_norm),
         foreground_intensities=tuple(dict(intensities[key]) for key in sorted(intensities, key=int)),
         architecture=settings.configuration["architecture"],
+        data_identifier=settings.data_identifier,
+        preprocessing=describe_preprocessing(plans, settings.configuration),
         plans=plans,
     )
 

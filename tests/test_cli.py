@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nnunet_genesis import checkpoint, cli
+from nnunet_genesis.plans import load_planned_configuration
+from tests.pools import write_pool
 from tests.preprocessed import DATASET, smooth_cases, write_dataset
 
 if TYPE_CHECKING:
@@ -65,11 +69,62 @@ def test_checkpoint_says_where_it_comes_from(dataset: Path, tmp_path: Path) -> N
     assert "case_002" not in {*genesis["cases"], *genesis["validation_cases"]}
     assert all(len(digest) == 64 for digest in genesis["cases"].values())
     assert len(genesis["history"]) == 2
-    assert genesis["baselines"].keys() == {"identity", "blurred", "constant"}
+    assert genesis["baselines"].keys() == {"identity", "blurred", "constant", "sources"}
+    assert genesis["sources"] == [
+        {
+            "name": "labelled",
+            "kind": "labelled cases",
+            "num_cases": 4,
+            "num_validation_cases": 1,
+            "num_excluded": 1,
+            "num_repeated": 0,
+            "chance": 1.0,
+        }
+    ]
     assert "torch" in genesis["package_versions"]
     assert any("1908.06912" in citation for citation in genesis["citations"])
     assert content["nnssl_adaptation_plan"]["key_to_encoder"] == "encoder.stages"
     assert "training_state" not in content
+
+
+def test_pools_are_learned_from_and_judged_on_one_by_one(dataset: Path, tmp_path: Path) -> None:
+    assert dataset.is_dir()
+    planned = load_planned_configuration(DATASET)
+    for seed, name in enumerate(("mr", "imagesTs", "Dataset012_Archive"), start=1):
+        scans = smooth_cases(5, (8, 20, 20), seed=seed)
+        write_pool(planned, name, {f"scan_{number}": image for number, image in enumerate(scans.values())})
+    listed = tmp_path / "exclude.txt"
+    listed.write_text("# patients who asked for it\ncase_001\nmr/scan_2\n")
+    sources = ("--pools", "mr", "--datasets", "12", "--imagesTs", "--exclude", str(listed))
+    assert pretrain(*RUN, *sources) == 0
+    folder = output_folder(tmp_path)
+    genesis = checkpoint.read(folder / "checkpoint_final.pth")["genesis"]
+    names = ["labelled", "mr", "imagesTs", "Dataset012_Archive"]
+    assert [source["name"] for source in genesis["sources"]] == names
+    assert genesis["excluded_cases"] == ["case_001", "mr/scan_2"]
+    seen = {*genesis["cases"], *genesis["validation_cases"]}
+    assert {"case_000", "mr/scan_0", "imagesTs/scan_4", "Dataset012_Archive/scan_2"} <= seen
+    assert not {"case_001", "mr/scan_2"} & seen
+    assert genesis["scans"] == sorted(genesis["scans"])
+    assert len(genesis["scans"]) == 4 + 5 + 5, "raw voxels are known of the pools' scans"
+    entry = genesis["history"][-1]
+    chances = {source["name"]: source["chance"] for source in genesis["sources"]}
+    assert entry["val_loss"] == pytest.approx(sum(chances[name] * entry[f"val_loss {name}"] for name in names))
+    assert genesis["baselines"]["sources"].keys() == set(names)
+    with (folder / "progress.csv").open() as stream:
+        assert float(list(csv.DictReader(stream))[-1]["val_loss mr"]) == pytest.approx(entry["val_loss mr"])
+    log = next(folder.glob("pretraining_log_*.txt")).read_text()
+    assert "pool mr: 3 cases to learn from, 1 held out, 1 excluded; 22 % of the patches" in log
+    assert "background: about" in log
+    assert "validation by source: labelled" in log
+
+
+def test_a_dataset_that_was_only_planned_is_pretrained_from_pools_alone(dataset: Path, tmp_path: Path) -> None:
+    write_pool(load_planned_configuration(DATASET), "mr", smooth_cases(4, (8, 20, 20), seed=1))
+    shutil.rmtree(dataset / "nnUNetPlans_cases")
+    assert pretrain(*RUN, "--pools", "mr", "--no-labelled") == 0
+    genesis = checkpoint.read(output_folder(tmp_path) / "checkpoint_final.pth")["genesis"]
+    assert sorted({*genesis["cases"], *genesis["validation_cases"]}) == [f"mr/case_{n:03d}" for n in range(4)]
 
 
 def test_results_are_never_replaced_unasked(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

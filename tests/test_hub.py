@@ -239,6 +239,7 @@ def provenance() -> dict[str, Any]:
         "cases": {"meier_hans": "ab", "liver_7": "cd"},
         "validation_cases": {"liver_8": "ef"},
         "excluded_cases": ["liver_9"],
+        "config": {"exclude": ("liver_9", "archive/meier_eva"), "pools": ("archive",)},
         "package_versions": {"torch": "2.15.0"},
         "seed": 0,
         "epochs": 2,
@@ -265,6 +266,7 @@ def test_a_pushed_file_comes_back_and_its_card_tells_what_it_is_both_without_nam
     returned = checkpoint.read(hub.resolve("hf://ann/new"))
     assert torch.equal(returned["network_weights"]["encoder.weight"], torch.ones(3))
     changed = {"cases": {"ab": "ab", "cd": "cd"}, "validation_cases": {"ef": "ef"}, "excluded_cases": []}
+    changed["config"] = {"exclude": (), "pools": ("archive",)}
     assert returned["genesis"] == {**provenance(), **changed}, "cases are known by the hash of their voxels"
     assert [path.rsplit("/", 2)[-2] for path in server.asked("POST") if path.startswith("/api/models")] == [
         "preupload",

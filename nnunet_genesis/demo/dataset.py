@@ -1,8 +1,7 @@
-"""The demonstration's files in nnU-Net's format: raw data set, splits, and a small plan.
+"""The demonstration's files: a raw data set, splits and a small plan in nnU-Net's format, and an unlabelled archive.
 
-nnU-Net demands a label file for every scan in ``imagesTr``. The scans that stand for a hospital's unlabelled archive
-therefore have an empty one, and ``splits_final.json`` names labelled cases only: pretraining reads every preprocessed
-case that is not excluded, segmentation training reads the cases of its fold.
+nnU-Net demands a label file for every scan in ``imagesTr``, so the scans that stand for a hospital's archive are kept
+in a folder of their own, and become a pool for pretraining.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import SimpleITK as sitk
 
 from nnunet_genesis.demo import settings
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
 FILE_ENDING = ".nii.gz"
@@ -31,17 +30,19 @@ def case_name(split: Split, index: int) -> str:
     return f"{split}_{index:03d}"
 
 
-def write_raw_dataset(
-    folder: Path, seed: int, counts: dict[Split, int], on_case: Callable[[str], None] = lambda _: None
+def write_scans(
+    folder: Path, archive: Path, seed: int, counts: dict[Split, int], on_case: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Write a raw data set: ``imagesTr``, ``labelsTr``, ``imagesTs``, ``labelsTs`` and ``dataset.json``.
+    """Write a raw data set (``imagesTr``, ``labelsTr``, ``imagesTs``, ``labelsTs``, ``dataset.json``) and an archive.
 
     Args:
         folder: Folder of the data set, e.g. ``nnUNet_raw/Dataset990_GenesisDemo``.
+        archive: Folder of the unlabelled scans.
         seed: Seed of all cases.
         counts: Number of cases of each split.
         on_case: Called with the name of each case once it is written.
     """
+    archive.mkdir(parents=True, exist_ok=True)
     for split, count in counts.items():
         part = "Ts" if split == "test" else "Tr"
         images, labels = folder / f"images{part}", folder / f"labels{part}"
@@ -50,17 +51,19 @@ def write_raw_dataset(
         for index in range(count):
             case = make_case(seed, split, index)
             name = case_name(split, index)
-            segmentation = np.zeros_like(case.segmentation) if split == "unlabelled" else case.segmentation
-            _write_nifti(images / f"{name}_0000{FILE_ENDING}", case.image, case)
-            _write_nifti(labels / f"{name}{FILE_ENDING}", segmentation, case)
+            if split == "unlabelled":
+                _write_nifti(archive / f"{name}{FILE_ENDING}", case.image, case)
+            else:
+                _write_nifti(images / f"{name}_0000{FILE_ENDING}", case.image, case)
+                _write_nifti(labels / f"{name}{FILE_ENDING}", case.segmentation, case)
             on_case(name)
     description = {
         "channel_names": {"0": "CT"},
         "labels": LABELS,
-        "numTraining": counts["labelled"] + counts["unlabelled"],
+        "numTraining": counts["labelled"],
         "file_ending": FILE_ENDING,
         "overwrite_image_reader_writer": "SimpleITKIO",
-        "description": "Synthetic abdominal CT of nnunet-genesis. Labels of unlabelled_* are empty on purpose.",
+        "description": "Synthetic abdominal CT of nnunet-genesis.",
     }
     _write_json(folder / "dataset.json", description)
 
@@ -74,7 +77,7 @@ def _write_nifti(file: Path, array: NDArray[np.int16] | NDArray[np.uint8], case:
 
 
 def write_splits(file: Path, training: int, validation: int) -> None:
-    """Write nnU-Net's ``splits_final.json`` with one fold, of labelled cases only."""
+    """Write nnU-Net's ``splits_final.json`` with one fold."""
     names = [case_name("labelled", index) for index in range(training + validation)]
     _write_json(file, [{"train": names[:training], "val": names[training:]}])
 

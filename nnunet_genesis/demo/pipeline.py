@@ -34,16 +34,27 @@ def demo_commands(data: Path, seed: int) -> list[Command]:
         ),
         Command(
             "preprocess",
-            "nnU-Net resamples and normalises all scans, labelled or not, as the small plan says.",
+            "nnU-Net resamples and normalises the labelled scans as the small plan says.",
             _words("nnUNetv2_preprocess -d {id} -plans_name {p} -c {c} -np 2"),
+        ),
+        Command(
+            "pool",
+            "The same for the scans without labels: they become a pool. Scans that equal validation cases stay out.",
+            _words(
+                "genesis preprocess-unlabeled -d {id} -c {c} -p {p} -i {archive} --name {pool} -np 2"
+                " --exclude-fold {fold}",
+                archive=archive_folder(data),
+                pool=settings.POOL,
+            ),
         ),
         Command(
             "pretrain",
             "Pretrain the plan's network without labels: it learns to restore distorted patches."
             f" The validation cases of fold {settings.FOLD} stay out.",
             _words(
-                "genesis-pretrain-nnunet {dataset} -c {c} -p {p} -device cpu --epochs {epochs}"
+                "genesis-pretrain-nnunet {dataset} -c {c} -p {p} --pools {pool} -device cpu --epochs {epochs}"
                 " --iterations-per-epoch {iterations} -np 1 --exclude-fold {fold} --seed {seed}",
+                pool=settings.POOL,
                 epochs=settings.PRETRAINING_EPOCHS,
                 iterations=settings.PRETRAINING_ITERATIONS,
                 seed=seed,
@@ -68,6 +79,11 @@ def describe_edits(data: Path) -> str:
         f"#   {folder / 'splits_final.json'}: one fold,"
         f" {settings.TRAINING} labelled cases to train, {settings.VALIDATION} to validate"
     )
+
+
+def archive_folder(data: Path) -> Path:
+    """Folder of the scans without labels."""
+    return data / "archive"
 
 
 def predictions_folder(data: Path, network: str) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nnunet_genesis.demo import commands, dataset, settings
 from nnunet_genesis.demo.console import Console
 from nnunet_genesis.demo.outcome import write_outcome
-from nnunet_genesis.demo.pipeline import demo_commands, describe_edits
+from nnunet_genesis.demo.pipeline import archive_folder, demo_commands, describe_edits
 from nnunet_genesis.folders import refuse_used_folder
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ _INTRODUCTION = """\
 A demonstration of nnunet-genesis on synthetic abdominal CT scans with liver and tumours.
 Every command is printed before it is run; with your own data set in nnU-Net's format they are the same.
 
-Of the {scans} scans in imagesTr only {labelled} are labelled. nnU-Net wants a label file for every scan, so the other
-{unlabelled} have an empty one, and splits_final.json names labelled cases only: pretraining sees all scans but the
-validation cases, segmentation training never sees an unlabelled one."""
+Only {labelled} of the {scans} scans are labelled. The other {unlabelled} stand for a hospital's archive and become
+a pool: pretraining learns from them and from the labelled scans, but never from the validation cases; segmentation
+training never sees an unlabelled one."""
 
 
 def run_demo(output: Path, seed: int) -> None:
@@ -63,9 +63,13 @@ def _introduction() -> str:
 
 def _make_scans(data: Path, seed: int, console: Console) -> None:
     folder = data / "nnUNet_raw" / settings.DATASET
-    console.say(f"\n# Make {sum(settings.COUNTS.values())} synthetic CT scans in nnU-Net's raw format:\n#   {folder}")
+    archive = archive_folder(data)
+    console.say(
+        f"\n# Make {sum(settings.COUNTS.values())} synthetic CT scans, in nnU-Net's raw format and as an archive:"
+        f"\n#   {folder}\n#   {archive}"
+    )
     with console.stage("scans"):
-        dataset.write_raw_dataset(folder, seed, settings.COUNTS, on_case=console.tick)
+        dataset.write_scans(folder, archive, seed, settings.COUNTS, on_case=console.tick)
 
 
 def _shrink_plan(data: Path, console: Console) -> None:

@@ -30,6 +30,8 @@ _FACTS = {
     "converted": "converted",
     "cases": "cases",
     "validation_cases": "validation_cases",
+    "scans": "scans",
+    "sources": "sources",
     "package_versions": "package_versions",
     "citations": "citations",
 }

@@ -39,13 +39,11 @@ def find_case_file(folder: Path, case: str) -> Path:
         file = folder / f"{case}{suffix}"
         if file.is_file():
             return file
-    raise DataError(
-        f"the preprocessed case {case} has vanished", where=folder / f"{case}.b2nd", mend="preprocess again"
-    )
+    raise _vanished(folder / f"{case}.b2nd")
 
 
-def open_case(folder: Path, case: str) -> CaseArray:
-    """Open a case for slicing.
+def open_case(file: Path) -> CaseArray:
+    """Open a preprocessed image for slicing.
 
     ``.b2nd`` files decompress only the blocks that a slice touches and ``.npy`` files are memory-mapped; of ``.npz``
     files the whole image must be decompressed.
@@ -53,7 +51,6 @@ def open_case(folder: Path, case: str) -> CaseArray:
     Raises:
         DataError: If the file is missing or cannot be read.
     """
-    file = find_case_file(folder, case)
     try:
         if file.suffix == ".b2nd":
             # Memory mapping of blosc2 files fails on Windows (nnU-Net issue 2723).
@@ -69,8 +66,13 @@ def open_case(folder: Path, case: str) -> CaseArray:
     return array
 
 
-def read_part(array: CaseArray, part: tuple[slice, ...], folder: Path, case: str) -> npt.NDArray[np.float32]:
-    """Read a part of an open case as float32 into memory of its own.
+def read_part(array: CaseArray, part: tuple[slice, ...], file: Path) -> npt.NDArray[np.float32]:
+    """Read a part of an open image as float32 into memory of its own.
+
+    Args:
+        array: What `open_case` returned.
+        part: A slice per axis, channels first.
+        file: For the message.
 
     Raises:
         DataError: If the file is damaged there.
@@ -78,12 +80,28 @@ def read_part(array: CaseArray, part: tuple[slice, ...], folder: Path, case: str
     try:
         return np.require(array[part], np.float32, ["C", "O", "W", "E"])
     except Exception as error:  # see open_case
-        raise _unreadable(find_case_file(folder, case), error) from error
+        raise _unreadable(file, error) from error
+
+
+def read_whole(file: Path) -> npt.NDArray[np.float32]:
+    """Read a whole preprocessed image: (channels, z, y, x).
+
+    Raises:
+        DataError: If the file is missing or damaged.
+    """
+    array = open_case(file)
+    return read_part(array, tuple(slice(None) for _ in array.shape), file)
 
 
 def _unreadable(file: Path, error: Exception) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return _vanished(file)
     return DataError(
         f"the preprocessed case cannot be read ({type(error).__name__}: {error})",
         where=file,
-        mend="run nnUNetv2_preprocess again for this dataset and configuration",
+        mend="preprocess it again: nnUNetv2_preprocess, or genesis preprocess-unlabeled for a pool",
     )
+
+
+def _vanished(file: Path) -> DataError:
+    return DataError(f"the preprocessed case {file.stem} has vanished", where=file, mend="preprocess it again")

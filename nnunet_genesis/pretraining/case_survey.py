@@ -1,9 +1,12 @@
-"""One pass over all cases before the first step: shapes, finite values, hashes, and the range of intensities."""
+"""One pass over nnU-Net's preprocessed cases before the first step: shapes, finite values, hashes, foreground maps.
+
+Pools need none: what is known of their cases was written when they were preprocessed.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -12,21 +15,15 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunet_genesis.errors import DataError
-from nnunet_genesis.pretraining.case_files import find_case_file, open_case, read_part
+from nnunet_genesis.pretraining.case_files import find_case_file, read_whole
+from nnunet_genesis.pretraining.foreground import encode_map, foreground_mask, map_foreground
+from nnunet_genesis.scans.voxel_hash import hash_voxels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy.typing as npt
-
     from nnunet_genesis.plans import PlannedConfiguration
-
-SURVEY_FILE = "cases.json"
-SAMPLED_CASES = 64
-"""Cases whose voxels are sampled for the range of intensities."""
-SAMPLED_VOXELS = 20_000
-"""Voxels per sampled case."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,7 @@ class CaseRecord:
         modified: Modification time of the file in nanoseconds.
         shape: Channels, then three spatial axes.
         sha256: Of the preprocessed voxels as float32 in C order, so that it does not depend on compression.
+        foreground: Coarse map of the foreground, as text.
     """
 
     file: str
@@ -46,17 +44,23 @@ class CaseRecord:
     modified: int
     shape: list[int]
     sha256: str
+    foreground: str
+
+
+def survey_file(planned: PlannedConfiguration) -> Path:
+    """Where the survey of a dataset is kept, for all runs on it."""
+    return planned.results_folder / f"GenesisCases__{planned.data_identifier}.json"
 
 
 def survey_cases(
-    planned: PlannedConfiguration, cases: Sequence[str], survey_file: Path, *, workers: int, show_progress: bool
+    planned: PlannedConfiguration, cases: Sequence[str], kept_in: Path, *, workers: int, show_progress: bool
 ) -> dict[str, CaseRecord]:
-    """Check and hash every case; records of unchanged files are taken from `survey_file`.
+    """Check and hash every case; records of unchanged files are taken from the file `kept_in`, and added to it.
 
     Raises:
         DataError: If a case cannot be read, has another number of channels, or holds NaN or infinite values.
     """
-    known = _read_known(survey_file)
+    known = _read_known(kept_in)
     unchanged, pending = {}, []
     for case in cases:
         record, file = known.get(case), find_case_file(planned.cases_folder, case)
@@ -72,33 +76,17 @@ def survey_cases(
         )
         records = unchanged | dict(zip(pending, bar, strict=True))
     if pending:
-        part = survey_file.with_name(f".{survey_file.name}.tmp")
-        part.write_text(json.dumps({case: asdict(records[case]) for case in sorted(records)}, indent=1) + "\n")
-        part.replace(survey_file)
+        kept_in.parent.mkdir(parents=True, exist_ok=True)
+        part = kept_in.with_name(f".{kept_in.name}.{os.getpid()}.tmp")
+        everything = {case: asdict(record) for case, record in sorted((known | records).items())}
+        part.write_text(json.dumps(everything, separators=(",", ":")) + "\n")
+        part.replace(kept_in)
     return {case: records[case] for case in cases}
-
-
-def sample_intensities(
-    planned: PlannedConfiguration, cases: Sequence[str], generator: np.random.Generator
-) -> list[npt.NDArray[np.float32]]:
-    """Draw voxels from up to `SAMPLED_CASES` cases.
-
-    Returns:
-        One (channels, voxels) array per sampled case.
-    """
-    count = min(len(cases), SAMPLED_CASES)
-    chosen = sorted(generator.choice(len(cases), count, replace=False).tolist())
-    samples = []
-    for index in chosen:
-        voxels = _read_whole(planned, cases[index]).reshape(planned.num_channels, -1)
-        drawn = generator.choice(voxels.shape[1], min(SAMPLED_VOXELS, voxels.shape[1]), replace=False)
-        samples.append(voxels[:, drawn])
-    return samples
 
 
 def _survey_case(planned: PlannedConfiguration, case: str) -> CaseRecord:
     file = find_case_file(planned.cases_folder, case)
-    voxels = _read_whole(planned, case)
+    voxels = read_whole(file)
     again = f"nnUNetv2_preprocess -d {planned.dataset_name[7:10]} -p {planned.plans_name} -c {planned.configuration}"
     if voxels.ndim != 4 or voxels.shape[0] != planned.num_channels:
         raise DataError(
@@ -114,18 +102,14 @@ def _survey_case(planned: PlannedConfiguration, case: str) -> CaseRecord:
         status.st_size,
         status.st_mtime_ns,
         list(voxels.shape),
-        hashlib.sha256(np.ascontiguousarray(voxels).data).hexdigest(),
+        hash_voxels(voxels),
+        encode_map(map_foreground(foreground_mask(voxels, planned))),
     )
 
 
-def _read_whole(planned: PlannedConfiguration, case: str) -> npt.NDArray[np.float32]:
-    array = open_case(planned.cases_folder, case)
-    return read_part(array, tuple(slice(None) for _ in array.shape), planned.cases_folder, case)
-
-
-def _read_known(survey_file: Path) -> dict[str, CaseRecord]:
+def _read_known(kept_in: Path) -> dict[str, CaseRecord]:
     try:
-        content = json.loads(survey_file.read_text())
+        content = json.loads(kept_in.read_text())
         return {case: CaseRecord(**record) for case, record in content.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # a missing or unreadable survey is only a cache: it is made again

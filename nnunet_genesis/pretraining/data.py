@@ -6,7 +6,10 @@ processes, and a continued run goes on with the very patches that it would have 
 
 from __future__ import annotations
 
+import math
 import signal
+import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import blosc2
@@ -15,46 +18,83 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nnunet_genesis.pretraining.case_files import open_case, read_part
+from nnunet_genesis.pretraining.foreground import foreground_shares
+from nnunet_genesis.pretraining.seeds import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
 
-    from nnunet_genesis.pretraining.intensities import IntensityRange
+    from nnunet_genesis.config import PretrainingConfig
+    from nnunet_genesis.pretraining.case_index import CaseIndex
+    from nnunet_genesis.pretraining.sources import Source
 
-MAX_TRIES = 5
-"""Patches drawn at most where the first ones are mostly background; the fullest is kept."""
+MAX_TRIES = 16
+"""Places looked at on the foreground map at most, before a patch is read; where none will do, the fullest is taken."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a patch lies.
+
+    Attributes:
+        source: Number of the source.
+        case: Number of the case in the source.
+        first_voxel: Per spatial axis of the case; negative where the patch begins in padding.
+        foreground: Estimated share of foreground voxels in what is no padding.
+    """
+
+    source: int
+    case: int
+    first_voxel: tuple[int, int, int]
+    foreground: float
 
 
 class PatchDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Random patches of preprocessed cases, without labels.
 
-    A patch lies anywhere in a case; where the case is smaller than the patch it is padded with zeros on both sides,
-    as nnU-Net does. A patch that is mostly background is drawn again.
+    A source is drawn by its chance, then a case, then a place in it. A patch lies anywhere in its case; where the case
+    is smaller than the patch it is padded with zeros on both sides, as nnU-Net does. Places that are mostly background
+    by the case's foreground map are drawn again, before anything is read.
 
     Args:
-        cases_folder: Folder of the preprocessed cases.
-        cases: Identifiers to draw from, each with equal chance.
+        indices: The cases of every source.
+        chances: Share of the patches per source, adding up to 1.
         patch_size: Two or three voxel counts. Two: a random slice along the first axis of the case.
-        intensities: Tells background from the rest.
-        max_background_share: Patches with a larger share of background voxels are drawn again.
+        max_background_share: Places with a larger share of background are drawn again.
         seed: A list of integers; decides, with the index, everything random.
     """
 
     def __init__(
         self,
-        cases_folder: Path,
-        cases: Sequence[str],
+        indices: Sequence[CaseIndex],
+        chances: Sequence[float],
         patch_size: tuple[int, ...],
-        intensities: IntensityRange,
         *,
         max_background_share: float,
         seed: Sequence[int],
     ) -> None:
-        self.cases_folder, self.cases, self.patch_size = cases_folder, list(cases), patch_size
-        self.intensities, self.max_background_share, self.seed = intensities, max_background_share, tuple(seed)
+        self.indices, self.chances, self.patch_size = list(indices), list(chances), patch_size
+        self._limits = np.cumsum(self.chances)
+        self.max_background_share, self.seed = max_background_share, tuple(seed)
+        self._size = (1,) * (3 - len(patch_size)) + tuple(patch_size)
+
+    def locate(self, index: int) -> Place:
+        """Decide where patch number `index` lies, any non-negative integer; nothing is read."""
+        generator = np.random.default_rng([*self.seed, index])
+        source = min(int(np.searchsorted(self._limits, generator.random(), side="right")), len(self.indices) - 1)
+        cases = self.indices[source]
+        case = int(generator.integers(len(cases)))
+        shape = cases.shapes[case].tolist()
+        first_voxels = _draw_first_voxels(shape, self._size, generator)
+        inside = math.prod(min(length, side) for length, side in zip(shape, self._size, strict=True))
+        shares = foreground_shares(cases.foreground[case], shape, first_voxels, self._size)
+        shares = shares * math.prod(self._size) / inside
+        good = shares >= 1 - self.max_background_share
+        chosen = int(good.argmax() if good.any() else shares.argmax())
+        z, y, x = first_voxels[chosen].tolist()
+        return Place(source, case, (z, y, x), float(shares[chosen]))
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Read patch number `index`, any non-negative integer.
@@ -63,41 +103,42 @@ class PatchDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             Patch (channels, *patch_size) float32, and the box inside it that is no padding: (spatial axes, 2) int64,
             first voxel and the one after the last.
         """
-        generator = np.random.default_rng([*self.seed, index])
-        best: tuple[float, npt.NDArray[np.float32], list[tuple[int, int]]] | None = None
-        for _ in range(MAX_TRIES):
-            case = self.cases[generator.integers(len(self.cases))]
-            patch, inside = self._read_patch(case, generator)
-            share = self._background_share(patch, inside)
-            if best is None or share < best[0]:
-                best = share, patch, inside
-            if share <= self.max_background_share:
-                break
-        _, patch, inside = best  # type: ignore[misc]
-        return torch.from_numpy(patch), torch.tensor(inside)
-
-    def _background_share(self, patch: npt.NDArray[np.float32], inside: list[tuple[int, int]]) -> float:
-        # Judged on every second voxel per axis, an eighth of the work.
-        thinned = (slice(None), *(slice(start, stop, 2) for start, stop in inside))
-        return float(self.intensities.background(patch[thinned]).mean())
-
-    def _read_patch(
-        self, case: str, generator: np.random.Generator
-    ) -> tuple[npt.NDArray[np.float32], list[tuple[int, int]]]:
-        array = open_case(self.cases_folder, case)
-        size = (1,) * (3 - len(self.patch_size)) + self.patch_size
+        place = self.locate(index)
+        cases = self.indices[place.source]
+        file = cases.file(place.case)
         source: list[slice] = [slice(None)]
         inside: list[tuple[int, int]] = []
-        for length, side in zip(array.shape[1:], size, strict=True):
-            first = _draw_first_voxel(length, side, generator)
+        for length, side, first in zip(cases.shapes[place.case].tolist(), self._size, place.first_voxel, strict=True):
             source.append(slice(max(0, first), min(length, first + side)))
             inside.append((max(0, -first), max(0, -first) + source[-1].stop - source[-1].start))
-        patch = read_part(array, tuple(source), self.cases_folder, case)
-        if patch.shape[1:] != size:
-            padded = np.zeros((array.shape[0], *size), dtype=np.float32)
+        patch = read_part(open_case(file), tuple(source), file)
+        if patch.shape[1:] != self._size:
+            padded = np.zeros((patch.shape[0], *self._size), dtype=np.float32)
             padded[(slice(None), *(slice(start, stop) for start, stop in inside))] = patch
             patch = padded
-        return patch.reshape(-1, *self.patch_size), inside[-len(self.patch_size) :]
+        return torch.from_numpy(patch.reshape(-1, *self.patch_size)), torch.tensor(inside[-len(self.patch_size) :])
+
+
+def training_patches(sources: Sequence[Source], patch_size: tuple[int, ...], config: PretrainingConfig) -> PatchDataset:
+    """The patches that a run learns from."""
+    return PatchDataset(
+        [source.train for source in sources],
+        [source.chance for source in sources],
+        patch_size,
+        max_background_share=config.max_background_share,
+        seed=(config.seed, int(Stream.TRAIN_PATCHES)),
+    )
+
+
+def validation_patches(source: Source, patch_size: tuple[int, ...], config: PretrainingConfig) -> PatchDataset:
+    """Patches of the held-out cases of one source."""
+    return PatchDataset(
+        [source.validation],
+        [1.0],
+        patch_size,
+        max_background_share=config.max_background_share,
+        seed=(config.seed, int(Stream.VAL_PATCHES), zlib.crc32(source.name.encode())),
+    )
 
 
 class StepSampler(Sampler[list[int]]):
@@ -139,11 +180,14 @@ def build_loader(dataset: PatchDataset, sampler: StepSampler, *, workers: int, p
     )
 
 
-def _draw_first_voxel(length: int, side: int, generator: np.random.Generator) -> int:
-    """First voxel of a patch along one axis, by nnU-Net's rule: pad on both sides where the case is too short."""
-    missing = max(0, side - length)
-    lowest, highest = -missing // 2, length + missing // 2 + missing % 2 - side
-    return int(generator.integers(lowest, highest + 1))
+def _draw_first_voxels(
+    shape: Sequence[int], size: Sequence[int], generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """First voxels of `MAX_TRIES` patches by nnU-Net's rule: pad on both sides where the case is too short."""
+    missing = [max(0, side - length) for length, side in zip(shape, size, strict=True)]
+    lowest = [-count // 2 for count in missing]
+    highest = [length + count // 2 + count % 2 - side for length, side, count in zip(shape, size, missing, strict=True)]
+    return generator.integers(lowest, np.array(highest) + 1, size=(MAX_TRIES, 3))
 
 
 def _prepare_worker(_: int) -> None:

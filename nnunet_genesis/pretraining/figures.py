@@ -52,6 +52,11 @@ def draw_progress(file: Path, history: Sequence[dict[str, Any]], baselines: Base
     top.plot(
         epochs, [entry["val_loss"] for entry in history], label="validation", color="tab:orange", marker=marker, ms=3
     )
+    for name, own in baselines.sources.items() if len(baselines.sources) > 1 else ():
+        # Sources differ in how hard they are: each is named with what its best blur would give.
+        losses = [entry[source_loss(name)] for entry in history]
+        label = f"{name} (best blur: {own.blurred:.3g})"
+        top.plot(epochs, losses, label=label, linewidth=1, alpha=0.8)
     lines = (
         ("identity", "input returned", ":"),
         ("blurred", "best blur of the input", "--"),
@@ -71,6 +76,11 @@ def draw_progress(file: Path, history: Sequence[dict[str, Any]], baselines: Base
     bottom.set_ylim(bottom=0)
     bottom.grid(alpha=0.3)
     figure.savefig(file, dpi=110)
+
+
+def source_loss(name: str) -> str:
+    """Name of the validation loss of a source, in histories and in progress.csv."""
+    return f"val_loss {name}"
 
 
 def draw_restorations(

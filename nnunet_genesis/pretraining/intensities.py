@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.plans import PlannedConfiguration
 
-BACKGROUND_UNITS = 0.05
-"""Without masked normalisation, a voxel with u below this in all channels counts as background (ours)."""
-
 
 @dataclass(frozen=True)
 class IntensityRange:
@@ -43,16 +40,6 @@ class IntensityRange:
     def width(self) -> tuple[float, ...]:
         """Distance between the two, per channel."""
         return tuple(high - low for low, high in zip(self.low, self.high, strict=True))
-
-    def background(self, patch: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        """Tell which voxels of a (channels, *spatial) patch are background in every channel."""
-        background = np.ones(patch.shape[1:], dtype=bool)
-        for channel, low, high, masked in zip(patch, self.low, self.high, self.masked, strict=True):
-            if masked:
-                background &= np.abs(channel) < 1e-3
-            else:
-                background &= channel < low + BACKGROUND_UNITS * (high - low)
-        return background
 
 
 def plans_range(planned: PlannedConfiguration, channel: int) -> tuple[float, float] | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nnunet_genesis.errors import GenesisError
 from nnunet_genesis.pretraining.feeding import batches_on_device
+from nnunet_genesis.pretraining.figures import source_loss
 from nnunet_genesis.pretraining.seeds import Stream, torch_generator
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def progress_entry(state: TrainingState, baselines: Baselines) -> dict[str, Any]
         "epochs": len(state.history),
         "steps": state.step,
         "history": [dict(entry) for entry in state.history],
-        "baselines": dict(vars(baselines)),
+        "baselines": asdict(baselines),
     }
 
 
@@ -199,12 +200,14 @@ def _finish_epoch(
     steps_per_second: float,
 ) -> None:
     _share_epoch_losses(fabric, state)
+    losses = validation.evaluate(network)
     state.history.append(
         {
             "epoch": len(state.history),
             "step": state.step,
             "train_loss": float(state.epoch_losses.cpu().double().mean()),
-            "val_loss": validation.evaluate(network),
+            "val_loss": validation.overall(losses),
+            **({source_loss(name): loss for name, loss in losses.items()} if len(losses) > 1 else {}),
             "learning_rate": learning_rate(config, state.step - 1),
             "steps_per_second": steps_per_second,
         }

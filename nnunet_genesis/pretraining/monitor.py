@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from nnunet_genesis.pretraining.figures import RestorationExample, choose_examples, draw_progress, draw_restorations
+from nnunet_genesis.pretraining.figures import (
+    RestorationExample,
+    choose_examples,
+    draw_progress,
+    draw_restorations,
+    source_loss,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +86,15 @@ class Monitor:
             baselines.blurred,
             entry["steps_per_second"],
         )
-        for name in ("train_loss", "val_loss", "learning_rate", "steps_per_second"):
+        if len(baselines.sources) > 1:
+            LOGGER.info(
+                "  validation by source: %s",
+                ", ".join(
+                    f"{name} {entry[source_loss(name)]:.4f} (blurred {own.blurred:.4f})"
+                    for name, own in baselines.sources.items()
+                ),
+            )
+        for name in entry.keys() - {"epoch", "step"}:
             self._tensorboard.add_scalar(name, entry[name], entry["step"])
         with (self.folder / "progress.csv").open("w", newline="") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(entry))
@@ -105,7 +119,7 @@ class Monitor:
         numbers = choose_examples(pairs.labels)
         restored = pairs.restore(network, numbers)
         examples = [
-            RestorationExample(pairs.labels[n], pair.target[0], pair.distorted[0], result[0], pair.weight[0])
+            RestorationExample(pairs.label(n), pair.target[0], pair.distorted[0], result[0], pair.weight[0])
             for n, pair, result in zip(numbers, (pairs.pairs[n] for n in numbers), restored, strict=True)
         ]
         title = f"{self.title}, held-out cases, epoch {history[-1]['epoch'] + 1}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,16 @@ import torch
 from tqdm import tqdm
 
 from nnunet_genesis.folders import refuse_used_folder
-from nnunet_genesis.pretraining.case_survey import sample_intensities
-from nnunet_genesis.pretraining.data import PatchDataset
+from nnunet_genesis.pretraining.background import describe_background
+from nnunet_genesis.pretraining.case_samples import sample_intensities
+from nnunet_genesis.pretraining.data import training_patches
 from nnunet_genesis.pretraining.distortions.shuffling import longest_window
 from nnunet_genesis.pretraining.intensities import measure_range
 from nnunet_genesis.pretraining.pretexts import build_pretext
 from nnunet_genesis.pretraining.preview_figures import PreviewRow, draw_preview
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator, torch_generator
-from nnunet_genesis.pretraining.split import split_cases
+from nnunet_genesis.pretraining.source_folders import find_source_folders
+from nnunet_genesis.pretraining.sources import open_sources
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,20 +46,17 @@ def preview(planned: PlannedConfiguration, config: PretrainingConfig, output: Pa
         GenesisError: If the folder is in use, or the dataset cannot be pretrained on.
     """
     refuse_used_folder(output, "the preview")
-    split = split_cases(planned, config)
-    samples = sample_intensities(planned, split.train, numpy_generator(config.seed, Stream.INTENSITIES))
+    folders = find_source_folders(planned, config)
+    sources = open_sources(planned, config, folders, workers=os.cpu_count() or 1, show_progress=True)
+    samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=os.cpu_count() or 1)
     intensities = measure_range(planned, samples)
     pretext = build_pretext(config, planned.patch_size, intensities)
-    dataset = PatchDataset(
-        planned.cases_folder,
-        split.train,
-        planned.patch_size,
-        intensities,
-        max_background_share=config.max_background_share,
-        seed=(config.seed, int(Stream.TRAIN_PATCHES)),
-    )
+    dataset = training_patches(sources, planned.patch_size, config)
     patches = [dataset[number] for number in range(count)]
     _write_summary(planned, config, intensities, patches, torch.cat([torch.from_numpy(s) for s in samples], dim=1))
+    for source in sources:
+        sys.stdout.write(f"{source.describe()}\n")
+    sys.stdout.write(f"{describe_background(dataset)}\n")
     output.mkdir(parents=True, exist_ok=True)
     pictures = {"all together": pretext, **pretext.separate()}
     files = []

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
 from nnunet_genesis.checkpoint import FORMAT_VERSION
+from nnunet_genesis.pretraining.source_folders import OWN_CASES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
-    from nnunet_genesis.pretraining.case_survey import CaseRecord
+    from nnunet_genesis.pretraining.case_index import CaseIndex
     from nnunet_genesis.pretraining.intensities import IntensityRange
-    from nnunet_genesis.pretraining.split import CaseSplit
+    from nnunet_genesis.pretraining.sources import Source
 
 NNUNET_CITATION = "Isensee et al., nnU-Net, Nature Methods 18, 2021"
 _PACKAGES = ("nnunetv2", "dynamic_network_architectures", "torch", "lightning-fabric", "numpy", "blosc2")
@@ -27,12 +28,15 @@ def describe_run(
     planned: PlannedConfiguration,
     config: PretrainingConfig,
     *,
-    split: CaseSplit,
-    records: Mapping[str, CaseRecord],
+    sources: Sequence[Source],
     intensities: IntensityRange,
     citations: tuple[str, ...],
 ) -> dict[str, Any]:
-    """The constant part of the checkpoint's ``genesis`` entry, in plain values."""
+    """The constant part of the checkpoint's ``genesis`` entry, in plain values.
+
+    Cases of the dataset itself are named as they are, those of other sources ``SOURCE/CASE``. ``scans`` holds the keys
+    of the raw voxels of all of them, by which a scan is recognised in other datasets and formats.
+    """
     return {
         "format_version": FORMAT_VERSION,
         "pretext": config.pretext,
@@ -47,10 +51,25 @@ def describe_run(
         "normalization_schemes": list(planned.normalization_schemes),
         "intensity_range": {key: list(values) for key, values in asdict(intensities).items()},
         "architecture": _plain(planned.architecture),
-        "num_cases": len(split.train),
-        "cases": {case: records[case].sha256 for case in split.train},
-        "validation_cases": {case: records[case].sha256 for case in split.validation},
-        "excluded_cases": list(split.excluded),
+        "num_cases": sum(len(source.train) for source in sources),
+        "cases": {name: sha for source in sources for name, sha in _hashes(source, source.train)},
+        "validation_cases": {name: sha for source in sources for name, sha in _hashes(source, source.validation)},
+        "excluded_cases": [_qualified(source, case) for source in sources for case in source.excluded],
+        "scans": sorted(
+            {str(key) for source in sources for key in (*source.train.scans, *source.validation.scans) if key}
+        ),
+        "sources": [
+            {
+                "name": source.name,
+                "kind": source.kind,
+                "num_cases": len(source.train),
+                "num_validation_cases": len(source.validation),
+                "num_excluded": len(source.excluded),
+                "num_repeated": len(source.repeated),
+                "chance": source.chance,
+            }
+            for source in sources
+        ],
         "package_versions": {
             "nnunet_genesis": __version__,
             "python": platform.python_version(),
@@ -87,6 +106,17 @@ def nnssl_adaptation_plan(planned: PlannedConfiguration) -> dict[str, Any]:
         "keys_to_in_proj": [f"{stem}.convs.0.conv", f"{stem}.convs.0.all_modules.0"],
         "key_to_lpe": None,
     }
+
+
+def _qualified(source: Source, case: str) -> str:
+    return case if source.name == OWN_CASES else f"{source.name}/{case}"
+
+
+def _hashes(source: Source, index: CaseIndex) -> list[tuple[str, str]]:
+    return [
+        (_qualified(source, str(case)), str(sha256))
+        for case, sha256 in zip(index.identifiers, index.sha256, strict=True)
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -10,8 +10,9 @@ import torch
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError
-from nnunet_genesis.pretraining.case_survey import SURVEY_FILE, sample_intensities, survey_cases
-from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
+from nnunet_genesis.pretraining.background import describe_background
+from nnunet_genesis.pretraining.case_samples import sample_intensities
+from nnunet_genesis.pretraining.data import StepSampler, build_loader, training_patches, validation_patches
 from nnunet_genesis.pretraining.devices import launch_fabric, should_compile
 from nnunet_genesis.pretraining.intensities import measure_range
 from nnunet_genesis.pretraining.interruption import StopRequest
@@ -34,8 +35,9 @@ from nnunet_genesis.pretraining.run_files import (
     remove_results,
 )
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
-from nnunet_genesis.pretraining.split import CaseSplit, split_cases
-from nnunet_genesis.pretraining.validation import ValidationPairs
+from nnunet_genesis.pretraining.source_folders import find_source_folders
+from nnunet_genesis.pretraining.sources import open_sources
+from nnunet_genesis.pretraining.validation import ValidationPairs, ValidationSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
-    from nnunet_genesis.pretraining.case_survey import CaseRecord
-    from nnunet_genesis.pretraining.intensities import IntensityRange
+    from nnunet_genesis.pretraining.source_folders import SourceFolder
+    from nnunet_genesis.pretraining.sources import Source
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, op
         GenesisError: If anything is wrong that can be known before the first step.
     """
     check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
-    split = split_cases(planned, config)
+    folders = find_source_folders(planned, config)
     final = options.output / checkpoint.FINAL_NAME
     if options.continue_run and final.exists():
         check_same_run(checkpoint.read(final)["genesis"]["config"], config, final)
@@ -99,7 +101,7 @@ def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, op
         options.output.mkdir(parents=True, exist_ok=True)
     start_logging(options.output if fabric.is_global_zero else None)
     try:
-        return _run(fabric, planned, config, options, split=split, resumed=resumed)
+        return _run(fabric, planned, config, options, folders=folders, resumed=resumed)
     finally:
         stop_logging()
 
@@ -110,19 +112,16 @@ def _run(
     config: PretrainingConfig,
     options: RunOptions,
     *,
-    split: CaseSplit,
+    folders: list[SourceFolder],
     resumed: dict[str, Any] | None,
 ) -> bool:
     if options.continue_run and resumed is None:
         LOGGER.warning("--c: there is no checkpoint to continue from in %s, starting a new run", options.output)
-    records = _survey(fabric, planned, split, options)
-    intensities = measure_range(
-        planned, sample_intensities(planned, split.train, numpy_generator(config.seed, Stream.INTENSITIES))
-    )
+    sources = _open_sources(fabric, planned, config, options, folders)
+    generator = numpy_generator(config.seed, Stream.INTENSITIES)
+    intensities = measure_range(planned, sample_intensities(sources, generator, workers=options.workers))
     pretext = build_pretext(config, planned.patch_size, intensities)
-    description = describe_run(
-        planned, config, split=split, records=records, intensities=intensities, citations=pretext.citations
-    )
+    description = describe_run(planned, config, sources=sources, intensities=intensities, citations=pretext.citations)
     network = _build_network(planned, config.seed)
     if resumed is not None:
         check_same_data(resumed["genesis"], description, options.output / checkpoint.LATEST_NAME)
@@ -133,14 +132,19 @@ def _run(
         restore_training_state(resumed["training_state"], resumed["genesis"], state, optimizer, fabric)
 
     total_steps = config.epochs * config.iterations_per_epoch
+    patches = training_patches(sources, planned.patch_size, config)
     loader = build_loader(
-        _patches(planned, split.train, config, intensities, Stream.TRAIN_PATCHES),
+        patches,
         StepSampler(state.step, total_steps, config.batch_size, fabric.global_rank, fabric.world_size),
         workers=options.workers,
         pin_memory=options.device == "cuda",
     )
     validation = ValidationPairs(
-        _patches(planned, split.validation, config, intensities, Stream.VAL_PATCHES),
+        [
+            ValidationSource(source.name, validation_patches(source, planned.patch_size, config), source.chance)
+            for source in sources
+            if len(source.validation)
+        ],
         pretext,
         seed=config.seed,
         count=config.val_pairs,
@@ -149,18 +153,18 @@ def _run(
     baselines = validation.baselines()
     files = RunFiles(options.output, description, nnssl_adaptation_plan(planned))
     LOGGER.info(
-        "%s on %s, %s, %s: %d cases to learn from, %d held out, %d excluded; batch %d on %d process(es), %s",
+        "%s on %s, %s, %s; batch %d on %d process(es), %s",
         config.pretext,
         planned.dataset_name,
         planned.plans_name,
         planned.configuration,
-        len(split.train),
-        len(split.validation),
-        len(split.excluded),
         config.batch_size,
         fabric.world_size,
         fabric.device,
     )
+    for source in sources:
+        LOGGER.info("%s", source.describe())
+    LOGGER.info("%s", describe_background(patches))
     LOGGER.info("output: %s", options.output)
     monitor = None
     if fabric.is_global_zero:
@@ -223,17 +227,18 @@ def _read_latest(options: RunOptions, config: PretrainingConfig) -> dict[str, An
     return content
 
 
-def _survey(
-    fabric: Fabric, planned: PlannedConfiguration, split: CaseSplit, options: RunOptions
-) -> dict[str, CaseRecord]:
-    """Survey the cases in the first process; all others get its result, or fail with its error."""
-    outcome: dict[str, CaseRecord] | GenesisError | None = None
+def _open_sources(
+    fabric: Fabric,
+    planned: PlannedConfiguration,
+    config: PretrainingConfig,
+    options: RunOptions,
+    folders: list[SourceFolder],
+) -> list[Source]:
+    """Open the sources in the first process; all others get its result, or fail with its error."""
+    outcome: list[Source] | GenesisError | None = None
     if fabric.is_global_zero:
-        cases = [*split.train, *split.validation]
         try:
-            outcome = survey_cases(
-                planned, cases, options.output / SURVEY_FILE, workers=options.workers, show_progress=True
-            )
+            outcome = open_sources(planned, config, folders, workers=options.workers, show_progress=True)
         except GenesisError as error:
             outcome = error
     outcome = fabric.broadcast(outcome)
@@ -255,20 +260,3 @@ def _set_up(fabric: Fabric, network: nn.Module, config: PretrainingConfig, devic
         network = cast("nn.Module", torch.compile(network))
     wrapped, optimizer = fabric.setup(network, optimizer)
     return wrapped, optimizer
-
-
-def _patches(
-    planned: PlannedConfiguration,
-    cases: tuple[str, ...],
-    config: PretrainingConfig,
-    intensities: IntensityRange,
-    stream: Stream,
-) -> PatchDataset:
-    return PatchDataset(
-        planned.cases_folder,
-        cases,
-        planned.patch_size,
-        intensities,
-        max_background_share=config.max_background_share,
-        seed=(config.seed, int(stream)),
-    )

@@ -1,54 +1,36 @@
-"""Which cases pretraining learns from, which it is judged on, and which it must not see."""
+"""Which cases of a source pretraining learns from, and which it is judged on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
 from typing import TYPE_CHECKING
 
-from nnunet_genesis.errors import SetupError
-from nnunet_genesis.plans import list_cases
+import numpy as np
+
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
 
 if TYPE_CHECKING:
-    from nnunet_genesis.config import PretrainingConfig
-    from nnunet_genesis.plans import PlannedConfiguration
+    import numpy.typing as npt
 
 
-@dataclass(frozen=True)
-class CaseSplit:
-    """Sorted identifiers.
+def draw_validation_cases(
+    source_name: str, num_cases: int, val_fraction: float, seed: int, *, is_main: bool
+) -> npt.NDArray[np.bool_]:
+    """Decide which cases of a source are held out; the same seed, name and number of cases give the same answer.
 
-    Attributes:
-        train: Cases that patches are drawn from.
-        validation: Cases of the fixed validation pairs.
-        excluded: Cases that pretraining never opens (validation cases of the excluded fold).
+    Args:
+        source_name: Other sources have no influence on the split of this one.
+        num_cases: Cases of the source.
+        val_fraction: Share that is held out: at least one case, where one is left to learn from.
+        seed: The run's seed.
+        is_main: Whether these are the dataset's own cases.
+
+    Returns:
+        (cases,) True where held out.
     """
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    excluded: tuple[str, ...]
-
-
-def split_cases(planned: PlannedConfiguration, config: PretrainingConfig) -> CaseSplit:
-    """Split the preprocessed cases; the same seed and cases give the same split.
-
-    Raises:
-        SetupError: If fewer than two cases are left, one to learn from and one to be judged on.
-    """
-    excluded = set() if config.exclude_fold is None else set(planned.validation_cases(config.exclude_fold))
-    cases = [case for case in list_cases(planned.cases_folder) if case not in excluded]
-    if len(cases) < 2:
-        raise SetupError(
-            f"{len(cases)} case(s) to pretrain on, at least 2 are needed"
-            + (f" (fold {config.exclude_fold} excludes {len(excluded)})" if excluded else ""),
-            where=planned.cases_folder,
-            mend=f"add images and run nnUNetv2_plan_and_preprocess -d {int(planned.dataset_name[7:10])}",
-        )
-    held_out = min(len(cases) - 1, max(1, round(config.val_fraction * len(cases))))
-    generator = numpy_generator(config.seed, Stream.SPLIT)
-    chosen = set(generator.choice(len(cases), held_out, replace=False).tolist())
-    return CaseSplit(
-        train=tuple(case for i, case in enumerate(cases) if i not in chosen),
-        validation=tuple(case for i, case in enumerate(cases) if i in chosen),
-        excluded=tuple(sorted(excluded)),
-    )
+    number = 0 if is_main else zlib.crc32(source_name.encode()) | 1 << 32
+    held_out = min(num_cases - 1, max(1, round(val_fraction * num_cases)))
+    chosen = numpy_generator(seed, Stream.SPLIT, number).choice(num_cases, held_out, replace=False)
+    mask = np.zeros(num_cases, dtype=bool)
+    mask[chosen] = True
+    return mask

@@ -15,6 +15,7 @@ from nnunet_genesis.hub import HUB_PREFIX, resolve
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.plans import read_channel_names
 from nnunet_genesis.trainers.grammar import TrainerRecipe
+from nnunet_genesis.trainers.leaks import Leaks, find_leaks
 from nnunet_genesis.transfer import MINIMUM_SHARE, TransferReport, load_weights, unwrap
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             allow_partial=os.environ.get(ALLOW_PARTIAL_VARIABLE, "").lower() in ("1", "true", "t"),
             minimum_share=_minimum_share(),
         )
-        seen = self._validation_cases_seen(source.facts)
+        leaks = self._find_leaks(source.facts)
         self._record_initialization(
             {
                 "initialization": "pretrained encoder",
@@ -97,15 +98,13 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
                 "format": source.kind,
                 "pretext": source.facts.get("method"),
                 "pretraining_dataset": source.facts.get("dataset"),
-                "validation_cases_seen_in_pretraining": seen,
+                "validation_cases_seen_in_pretraining": leaks.validation,
+                "test_cases_seen_in_pretraining": leaks.test,
                 "transfer": report.as_dict(),
             }
         )
-        if seen:
-            self.print_to_log_file(
-                f"nnunet-genesis: WARNING: pretraining saw {len(seen)} validation case(s) of fold {self.fold}: its"
-                f" score is not one of unseen images. Pretrain with --exclude-fold {self.fold} to report it."
-            )
+        for warning in leaks.warnings(self.fold):
+            self.print_to_log_file(f"nnunet-genesis: {warning}")
         if "trainer" in source.facts and source.facts.get("dataset") == self.plans_manager.dataset_name:
             self.print_to_log_file(
                 "nnunet-genesis: WARNING: the file is a model that was trained with labels of this dataset; if"
@@ -114,12 +113,16 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
         for line in _log_lines(source, report):
             self.print_to_log_file(line)
 
-    def _validation_cases_seen(self, facts: Mapping[str, Any]) -> list[str]:
-        if self.fold == "all" or facts.get("dataset") != self.plans_manager.dataset_name:
-            return []
-        _, validation = self.do_split()
-        return sorted(
-            {str(case) for case in validation} & {*facts.get("cases", ()), *facts.get("validation_cases", ())}
+    def _find_leaks(self, facts: Mapping[str, Any]) -> Leaks:
+        if self.local_rank != 0:
+            return Leaks()  # the first process looks, and says what it found
+        # Fold "all" validates on what it trains on: there is nothing unseen to begin with.
+        validation = [] if self.fold == "all" else [str(case) for case in self.do_split()[1]]
+        return find_leaks(
+            facts,
+            dataset_name=self.plans_manager.dataset_name,
+            results_folder=Path(self.output_folder_base).parent,
+            validation_cases=validation,
         )
 
     def _record_initialization(self, record: dict[str, Any]) -> None:

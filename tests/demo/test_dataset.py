@@ -20,7 +20,7 @@ COUNTS: dict[Split, int] = {"labelled": 2, "unlabelled": 1, "test": 1}
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nnUNet_raw") / settings.DATASET
-    dataset.write_raw_dataset(folder, seed=3, counts=COUNTS)
+    dataset.write_scans(folder, folder.parent / "archive", seed=3, counts=COUNTS)
     return folder
 
 
@@ -86,7 +86,14 @@ def test_images_and_labels_keep_arrays_spacing_and_origin(raw: Path) -> None:
         np.testing.assert_array_equal(sitk.GetArrayFromImage(image), expected)
 
 
-def test_only_unlabelled_scans_have_empty_labels(raw: Path) -> None:
+def test_unlabelled_scans_are_an_archive_of_images(raw: Path) -> None:
+    (scan,) = (raw.parent / "archive").iterdir()
+    assert scan.name == "unlabelled_000.nii.gz"
+    image = sitk.GetArrayFromImage(sitk.ReadImage(str(scan)))
+    np.testing.assert_array_equal(image, make_case(3, "unlabelled", 0).image)
+
+
+def test_every_scan_of_the_dataset_is_labelled(raw: Path) -> None:
     found = {
         file.name: set(np.unique(sitk.GetArrayFromImage(sitk.ReadImage(str(file)))))
         for file in [*(raw / "labelsTr").iterdir(), *(raw / "labelsTs").iterdir()]
@@ -94,7 +101,6 @@ def test_only_unlabelled_scans_have_empty_labels(raw: Path) -> None:
     assert found == {
         "labelled_000.nii.gz": {0, 1, 2},
         "labelled_001.nii.gz": {0, 1, 2},
-        "unlabelled_000.nii.gz": {0},
         "test_000.nii.gz": {0, 1, 2},
     }
 

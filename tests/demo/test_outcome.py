@@ -25,7 +25,7 @@ LOG = ": train_loss 0.5 \n: val_loss {loss} \n: Pseudo dice [np.float32(0.6), np
 @pytest.fixture(scope="module")
 def raw_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("raw")
-    dataset.write_raw_dataset(folder, seed=0, counts={"labelled": 0, "unlabelled": 0, "test": 2})
+    dataset.write_scans(folder, folder / "archive", seed=0, counts={"labelled": 0, "unlabelled": 0, "test": 2})
     return folder
 
 

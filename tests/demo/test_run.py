@@ -85,12 +85,12 @@ def test_the_stages_follow_each_other_and_are_explained(
     monkeypatch.setattr(demo, "_shrink_plan", lambda *_: ran.append("shrink"))
     monkeypatch.setattr(demo, "write_outcome", write_nothing)
     demo.run_demo(tmp_path / "report", seed=1)
-    assert ran[:4] == ["plan", "shrink", "preprocess", "pretrain"]
-    assert sorted(ran[4:]) == sorted(
+    assert ran[:5] == ["plan", "shrink", "preprocess", "pool", "pretrain"]
+    assert sorted(ran[5:]) == sorted(
         f"{verb}_{network}" for verb in ("train", "predict", "evaluate") for network in ("pretrained", "scratch")
     )
     printed = capsys.readouterr().out
     assert "export nnUNet_raw=" in printed
-    assert "never sees an unlabelled one" in printed
+    assert "training never sees an unlabelled one" in printed
     assert printed.rstrip().endswith(f"The verdict.\n\nReport: {tmp_path / 'report' / 'report.html'}")
     assert (tmp_path / "report/data/nnUNet_raw" / settings.DATASET / "imagesTs/test_000_0000.nii.gz").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,12 @@ import pytest
 from nnunet_genesis.errors import DataError
 from nnunet_genesis.plans import PlannedConfiguration, load_planned_configuration
 from nnunet_genesis.pretraining import case_survey
-from nnunet_genesis.pretraining.case_survey import CaseRecord, sample_intensities, survey_cases
+from nnunet_genesis.pretraining.case_samples import sample_intensities
+from nnunet_genesis.pretraining.case_survey import CaseRecord, survey_cases
+from nnunet_genesis.pretraining.foreground import decode_map
+from nnunet_genesis.pretraining.sources import Source
+from nnunet_genesis.scans.voxel_hash import hash_voxels
+from tests.indices import written_index
 from tests.preprocessed import smooth_cases, write_dataset
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 def survey(tmp_path: Path) -> dict[str, CaseRecord]:
     planned = load_planned_configuration("777")
     cases = sorted(file.name.removesuffix(".pkl") for file in planned.cases_folder.glob("*.pkl"))
-    return survey_cases(planned, cases, tmp_path / "cases.json", workers=2, show_progress=False)
+    return survey_cases(planned, cases, tmp_path / "kept" / "cases.json", workers=2, show_progress=False)
 
 
 def test_hash_is_of_the_voxels_whatever_the_file_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +37,7 @@ def test_hash_is_of_the_voxels_whatever_the_file_format(tmp_path: Path, monkeypa
         write_dataset(tmp_path / file_format, cases, (8, 16, 16), monkeypatch, file_format=file_format)
         hashes.append({case: record.sha256 for case, record in survey(tmp_path / file_format).items()})
     assert hashes[0] == hashes[1] == hashes[2]
-    assert hashes[0]["case_001"] == hashlib.sha256(cases["case_001"].tobytes()).hexdigest()
+    assert hashes[0]["case_001"] == hash_voxels(cases["case_001"])
 
 
 def test_unchanged_cases_are_not_read_again_and_changed_ones_are(
@@ -56,9 +60,29 @@ def test_unchanged_cases_are_not_read_again_and_changed_ones_are(
     second = survey(tmp_path)
     assert read == ["case_001"]
     assert second["case_001"].sha256 != first["case_001"].sha256
-    (tmp_path / "cases.json").write_text("{broken")
+    kept = tmp_path / "kept" / "cases.json"
+    kept.write_text("{broken")
     assert survey(tmp_path) == second
-    assert sorted(json.loads((tmp_path / "cases.json").read_text())) == ["case_000", "case_001", "case_002"]
+    assert sorted(json.loads(kept.read_text())) == ["case_000", "case_001", "case_002"]
+
+
+def test_a_part_of_the_cases_leaves_what_is_known_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dataset(tmp_path, smooth_cases(3, (8, 16, 16)), (8, 16, 16), monkeypatch)
+    planned, kept = load_planned_configuration("777"), tmp_path / "cases.json"
+    for cases in (["case_000", "case_001"], ["case_002"], ["case_001"]):
+        survey_cases(planned, cases, kept, workers=1, show_progress=False)
+    assert sorted(json.loads(kept.read_text())) == ["case_000", "case_001", "case_002"]
+
+
+def test_foreground_map_is_of_the_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.full((1, 8, 16, 16), -1, dtype=np.float32)
+    image[:, :4] = np.linspace(1, 2, 1024).reshape(4, 16, 16)
+    write_dataset(tmp_path, {"case_000": image}, (8, 16, 16), monkeypatch)
+    cells = decode_map(survey(tmp_path)["case_000"].foreground)
+    assert (cells[:4] == 255).all()
+    assert not cells[4:].any()
 
 
 @pytest.mark.parametrize(
@@ -87,9 +111,12 @@ def test_sampled_intensities_are_voxels_with_their_channels_kept_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = {name: np.concatenate([image, image + 100]) for name, image in smooth_cases(3, (8, 16, 16)).items()}
-    write_dataset(tmp_path, cases, (8, 16, 16), monkeypatch)
-    planned = load_planned_configuration("777")
-    samples = sample_intensities(planned, sorted(cases), np.random.default_rng(0))
+    folder = write_dataset(tmp_path, cases, (8, 16, 16), monkeypatch) / "nnUNetPlans_cases"
+    index = written_index(folder, cases)
+    source = Source("labelled", "labelled cases", index, index, (), (), chance=1.0)
+    samples = sample_intensities([source], np.random.default_rng(0), workers=2)
+    again = sample_intensities([source], np.random.default_rng(0), workers=1)
+    assert all(np.array_equal(first, second) for first, second in zip(samples, again, strict=True))
     assert [sample.shape for sample in samples] == [(2, 2048)] * 3
     for sample in samples:
         np.testing.assert_allclose(sample[1] - sample[0], 100, rtol=1e-5)

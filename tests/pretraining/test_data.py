@@ -12,7 +12,7 @@ import torch
 from nnunet_genesis.errors import DataError
 from nnunet_genesis.pretraining.case_files import open_case, read_part
 from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
-from nnunet_genesis.pretraining.intensities import IntensityRange
+from tests.indices import written_index
 from tests.preprocessed import smooth_cases, write_dataset
 
 if TYPE_CHECKING:
@@ -22,16 +22,8 @@ if TYPE_CHECKING:
 def patches(
     folder: Path, cases: dict[str, npt.NDArray[np.float32]], patch_size: tuple[int, ...], *, max_background: float = 1.0
 ) -> PatchDataset:
-    channels = next(iter(cases.values())).shape[0]
-    intensities = IntensityRange((-2.0,) * channels, (2.0,) * channels, (False,) * channels)
-    return PatchDataset(
-        folder / "nnUNetPlans_cases",
-        sorted(cases),
-        patch_size,
-        intensities,
-        max_background_share=max_background,
-        seed=(5, 3),
-    )
+    index = written_index(folder / "nnUNetPlans_cases", cases, background_below=-2)
+    return PatchDataset([index], [1.0], patch_size, max_background_share=max_background, seed=(5, 3))
 
 
 @pytest.mark.parametrize("file_format", ["b2nd", "npz", "npy"])
@@ -150,6 +142,30 @@ def test_background_is_avoided_without_labels(tmp_path: Path, monkeypatch: pytes
     assert avoiding < anywhere - 0.15
 
 
+def test_sources_are_drawn_by_their_chances_and_cases_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = smooth_cases(5, (4, 16, 16))
+    folder = write_dataset(tmp_path, cases, (4, 8, 8), monkeypatch) / "nnUNetPlans_cases"
+    few, many = written_index(folder, list(cases)[:1]), written_index(folder, list(cases)[1:])
+    dataset = PatchDataset([few, many], [0.25, 0.75], (4, 8, 8), max_background_share=1.0, seed=(1,))
+    places = [dataset.locate(number) for number in range(4000)]
+    assert np.mean([place.source == 0 for place in places]) == pytest.approx(0.25, abs=0.03)
+    shares = np.bincount([place.case for place in places if place.source == 1], minlength=4) / 3000
+    np.testing.assert_allclose(shares, 0.25, atol=0.04)
+
+
+def test_tiny_and_thin_cases_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = [(1, 5, 4), (3, 200, 2), (16, 256, 256)]
+    cases = {f"case_{n}": smooth_cases(1, shape, seed=n)["case_000"] for n, shape in enumerate(shapes)}
+    folder = write_dataset(tmp_path, cases, (16, 64, 64), monkeypatch)
+    dataset = patches(folder, cases, (16, 64, 64), max_background=0.75)
+    insides = set()
+    for number in range(60):
+        patch, inside = dataset[number]
+        assert patch.shape == (1, 16, 64, 64)
+        insides.add(tuple((inside[:, 1] - inside[:, 0]).tolist()))
+    assert insides == {(1, 5, 4), (3, 64, 2), (16, 64, 64)}
+
+
 def test_only_touched_blocks_of_a_file_are_decompressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Destroying the bytes of far blocks must not matter to a patch that does not touch them."""
     generator = np.random.default_rng(0)
@@ -161,8 +177,7 @@ def test_only_touched_blocks_of_a_file_are_decompressed(tmp_path: Path, monkeypa
     middle = len(content) // 2
     content[middle : middle + 1000] = bytes(1000)
     file.write_bytes(content)
-    array = open_case(folder, "case_000")
-    np.testing.assert_array_equal(read_part(array, part, folder, "case_000"), image[part])
+    np.testing.assert_array_equal(read_part(open_case(file), part, file), image[part])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "missing"])
@@ -175,4 +190,4 @@ def test_damaged_case_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     else:
         file.write_bytes(file.read_bytes()[: 100 if damage == "truncated" else 0])
     with pytest.raises(DataError, match="case_000"):
-        read_part(open_case(folder, "case_000"), (slice(None),) * 4, folder, "case_000")
+        read_part(open_case(file), (slice(None),) * 4, file)

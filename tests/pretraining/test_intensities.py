@@ -1,4 +1,4 @@
-"""Normalised units: where the range of each channel comes from, the mapping, and what counts as background."""
+"""Normalised units: where the range of each channel comes from, and the mapping."""
 
 from __future__ import annotations
 
@@ -8,40 +8,8 @@ import numpy as np
 import pytest
 
 from nnunet_genesis.errors import DataError
-from nnunet_genesis.plans import PlannedConfiguration
-from nnunet_genesis.pretraining.intensities import IntensityRange, measure_range, plans_range
-
-CT_STATISTICS = {"mean": 100.0, "std": 40.0, "percentile_00_5": -60.0, "percentile_99_5": 220.0}
-OTHER_STATISTICS = {"mean": 5.0, "std": 2.0, "percentile_00_5": 1.0, "percentile_99_5": 9.0}
-
-
-def planned(*channels: tuple[str, str, bool]) -> PlannedConfiguration:
-    """Plans with one (name, normalisation, masked) per channel."""
-    names, schemes, masked = zip(*channels, strict=True)
-    return PlannedConfiguration(
-        dataset_name="Dataset999_Test",
-        plans_name="nnUNetPlans",
-        configuration="3d_fullres",
-        dataset_folder=Path("preprocessed"),
-        cases_folder=Path("preprocessed/cases"),
-        results_folder=Path("results"),
-        patch_size=(8, 8, 8),
-        batch_size=2,
-        spacing=(1.0, 1.0, 1.0),
-        channel_names=names,
-        normalization_schemes=schemes,
-        masked_normalization=masked,
-        foreground_intensities=tuple(
-            CT_STATISTICS if scheme == "CTNormalization" else OTHER_STATISTICS for scheme in schemes
-        ),
-        architecture={},
-        plans={},
-    )
-
-
-MR = ("T1", "ZScoreNormalization", False)
-MASKED_MR = ("T2", "ZScoreNormalization", True)
-CT = ("CT", "CTNormalization", False)
+from nnunet_genesis.pretraining.intensities import measure_range, plans_range
+from tests.planned import CT, MASKED_MR, MR, planned
 
 
 def test_range_is_the_percentiles_of_each_channel_over_all_cases() -> None:
@@ -108,24 +76,3 @@ def test_a_channel_with_an_infinite_percentile_is_a_data_error() -> None:
     sample[0, :5] = np.inf
     with pytest.raises(DataError, match=r"channel 0 \(T1\)"):
         measure_range(planned(MR), [sample])
-
-
-def test_background_of_masked_channels_is_where_all_are_zero() -> None:
-    intensities = IntensityRange((-2.0, -2.0), (2.0, 2.0), (True, True))
-    patch = np.array([[0.0, 0.0, 1.0, -1.9, 1e-6], [0.0, 0.5, 0.0, -1.9, 0.0]], dtype=np.float32)[:, None, None]
-    assert intensities.background(patch)[0, 0].tolist() == [True, False, False, False, True]
-
-
-def test_background_of_unmasked_channels_is_where_all_are_dark() -> None:
-    """Below 5 % of the range: -1 + 0.05 * 2 = -0.9 and 0.05 * 10 = 0.5."""
-    intensities = IntensityRange((-1.0, 0.0), (1.0, 10.0), (False, False))
-    patch = np.array([[-0.91, -0.89, -5.0, -0.91, 0.0], [0.49, 0.49, -5.0, 0.51, 0.0]], dtype=np.float32)[:, None]
-    background = intensities.background(patch)
-    assert background.dtype == bool
-    assert background[0].tolist() == [True, False, True, False, False]
-
-
-def test_background_of_mixed_channels_follows_each_channels_own_rule() -> None:
-    intensities = IntensityRange((-1.0, -1.0), (1.0, 1.0), (True, False))
-    patch = np.array([[0.0, 0.0, -1.0, 0.0], [-1.0, 0.0, -1.0, -0.95]], dtype=np.float32)[:, None, None]
-    assert intensities.background(patch)[0, 0].tolist() == [True, False, False, True]

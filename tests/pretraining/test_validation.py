@@ -15,7 +15,8 @@ from nnunet_genesis.config import ModelsGenesisConfig
 from nnunet_genesis.pretraining.data import PatchDataset
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
-from nnunet_genesis.pretraining.validation import ValidationPairs
+from nnunet_genesis.pretraining.validation import ValidationPairs, ValidationSource
+from tests.indices import written_index
 from tests.preprocessed import smooth_cases, write_dataset
 
 if TYPE_CHECKING:
@@ -30,19 +31,32 @@ def validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ValidationPai
     cases = smooth_cases(2, (6, 30, 30))  # thinner than the patch: padding must not count
     folder = write_dataset(tmp_path, cases, PATCH, monkeypatch)
     intensities = IntensityRange((-2.0,), (2.0,), (False,))
-    dataset = PatchDataset(
-        folder / "nnUNetPlans_cases", sorted(cases), PATCH, intensities, max_background_share=1.0, seed=(0, 5)
-    )
     pretext = ModelsGenesis(ModelsGenesisConfig(), PATCH, intensities)
-    return ValidationPairs(dataset, pretext, seed=0, count=COUNT, fabric=Fabric(accelerator="cpu", devices=1))
+    # Two sources, the second drawn from three times as often.
+    sources = [
+        ValidationSource(name, one_source(folder / "nnUNetPlans_cases", case), chance)
+        for name, case, chance in (("ours", "case_000", 0.25), ("pool", "case_001", 0.75))
+    ]
+    return ValidationPairs(sources, pretext, seed=0, count=COUNT, fabric=Fabric(accelerator="cpu", devices=1))
+
+
+def one_source(folder: Path, case: str) -> PatchDataset:
+    return PatchDataset([written_index(folder, [case])], [1.0], PATCH, max_background_share=1.0, seed=(0, 5))
+
+
+def plain_errors(
+    validation: ValidationPairs, outputs: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]
+) -> dict[str, float]:
+    errors: dict[str, list[float]] = {"ours": [], "pool": []}
+    for name, output, pair in zip(validation.names, outputs, validation.pairs.values(), strict=True):
+        counts = np.broadcast_to(pair.weight.numpy() > 0, output.shape)
+        errors[name].append(float(np.mean((output - pair.target.numpy())[counts] ** 2)))
+    return {name: float(np.mean(own)) for name, own in errors.items()}
 
 
 def plain_error(validation: ValidationPairs, outputs: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]) -> float:
-    errors = []
-    for output, pair in zip(outputs, validation.pairs.values(), strict=True):
-        counts = np.broadcast_to(pair.weight.numpy() > 0, output.shape)
-        errors.append(np.mean((output - pair.target.numpy())[counts] ** 2))
-    return float(np.mean(errors))
+    errors = plain_errors(validation, outputs)
+    return 0.25 * errors["ours"] + 0.75 * errors["pool"]
 
 
 def test_baselines_are_the_errors_of_input_blur_and_mean(validation: ValidationPairs) -> None:
@@ -51,17 +65,23 @@ def test_baselines_are_the_errors_of_input_blur_and_mean(validation: ValidationP
     distorted = [pair.distorted.numpy() for pair in pairs]
     assert baselines.identity == pytest.approx(plain_error(validation, distorted), rel=1e-5)
     blurs = [
-        plain_error(validation, [gaussian_filter(image, (0, 0, sigma, sigma, sigma)) for image in distorted])
+        plain_errors(validation, [gaussian_filter(image, (0, 0, sigma, sigma, sigma)) for image in distorted])
         for sigma in (0.5, 1, 2, 4)
     ]
-    assert baselines.blurred == pytest.approx(min(blurs), rel=1e-5)
+    best = {name: min(blur[name] for blur in blurs) for name in ("ours", "pool")}
+    assert {name: own.blurred for name, own in baselines.sources.items()} == pytest.approx(best, rel=1e-5)
+    assert baselines.blurred == pytest.approx(0.25 * best["ours"] + 0.75 * best["pool"], rel=1e-5)
     means = [np.full_like(pair.target.numpy(), pair.target.numpy()[pair.weight.numpy() > 0].mean()) for pair in pairs]
     assert baselines.constant == pytest.approx(plain_error(validation, means), rel=1e-5)
 
 
 def test_identity_network_scores_the_identity_baseline(validation: ValidationPairs) -> None:
     network = nn.Identity()
-    assert validation.evaluate(network) == pytest.approx(validation.baselines().identity, rel=1e-5)
+    losses = validation.evaluate(network)
+    baselines = validation.baselines()
+    assert losses == pytest.approx({name: own.identity for name, own in baselines.sources.items()}, rel=1e-5)
+    assert validation.overall(losses) == pytest.approx(baselines.identity, rel=1e-5)
+    assert losses["ours"] != pytest.approx(losses["pool"], rel=1e-2), "sources are told apart"
     assert network.training  # left in training mode
 
 
@@ -71,4 +91,5 @@ def test_pairs_are_fixed_and_restored_one_by_one(validation: ValidationPairs) ->
     assert torch.equal(validation.pairs[0].distorted, first)
     restored = validation.restore(nn.Identity(), [3, 0])
     assert torch.equal(restored[1], first)
-    assert len(validation.labels) == COUNT
+    assert validation.names == ["ours"] * COUNT + ["pool"] * COUNT, "a source has pairs enough to judge by"
+    assert validation.label(0) == f"ours: {validation.labels[0]}"

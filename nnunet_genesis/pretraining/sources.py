@@ -1,0 +1,215 @@
+"""The sources of a run: which of their cases are used, and how often each source is drawn from."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.plans import list_cases
+from nnunet_genesis.pretraining.case_index import CaseIndex, index_cases
+from nnunet_genesis.pretraining.case_survey import survey_cases, survey_file
+from nnunet_genesis.pretraining.source_folders import OWN_CASES, SourceFolder
+from nnunet_genesis.pretraining.split import draw_validation_cases
+from nnunet_genesis.pretraining.unlabeled.pool import Pool
+from nnunet_genesis.pretraining.unlabeled.pool_index import index_pool
+from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, read_scan_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nnunet_genesis.config import PretrainingConfig
+    from nnunet_genesis.plans import PlannedConfiguration
+
+LOGGER = logging.getLogger("nnunet_genesis")
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Cases that a run learns from.
+
+    Attributes:
+        name: "labelled", or the name of a dataset or pool.
+        kind: What it is, in words.
+        train: Cases that patches are drawn from.
+        validation: Cases of the fixed validation pairs; may be none where the source has one case.
+        excluded: Cases that are kept out because they were to be excluded.
+        repeated: Cases that are kept out because they are there already, here or in an earlier source.
+        chance: Share of the patches that come from here.
+    """
+
+    name: str
+    kind: str
+    train: CaseIndex
+    validation: CaseIndex
+    excluded: tuple[str, ...]
+    repeated: tuple[str, ...]
+    chance: float
+
+    def describe(self) -> str:
+        """One line for the log."""
+        kept_out = [
+            f"{len(cases)} {word}"
+            for cases, word in ((self.excluded, "excluded"), (self.repeated, "repeated"))
+            if cases
+        ]
+        name = self.kind if self.name == OWN_CASES else f"{self.kind} {self.name}"
+        return (
+            f"{name}: {len(self.train)} cases to learn from, {len(self.validation)} held out"
+            + "".join(f", {text}" for text in kept_out)
+            + f"; {100 * self.chance:.0f} % of the patches"
+        )
+
+
+def open_sources(
+    planned: PlannedConfiguration,
+    config: PretrainingConfig,
+    folders: Sequence[SourceFolder],
+    *,
+    workers: int,
+    show_progress: bool,
+) -> list[Source]:
+    """Index all cases, leave out those that must not be seen and those that are there twice, and split the rest.
+
+    Two cases are the same scan if their raw voxels are, whatever their names, formats and headers; where raw images
+    are not at hand, if their preprocessed voxels are.
+
+    Args:
+        planned: The dataset's plans.
+        config: Names what to exclude, the share to hold out, and how sources are weighed.
+        folders: The sources, in the order in which the first of two equal scans is kept.
+        workers: Threads that read.
+        show_progress: Whether to show bars.
+
+    Raises:
+        DataError: If a case cannot be read.
+        SetupError: If an excluded case does not exist, or fewer than two cases are left.
+    """
+    indices = [_open_index(folder, workers=workers, show_progress=show_progress) for folder in folders]
+    forbidden = _find_forbidden(planned, config, folders, indices, workers=workers, show_progress=show_progress)
+    seen: set[str] = set()
+    kept: list[tuple[SourceFolder, CaseIndex, tuple[str, ...], tuple[str, ...]]] = []
+    for folder, index in zip(folders, indices, strict=True):
+        excluded, repeated, mask = [], [], np.zeros(len(index), dtype=bool)
+        for number, (name, scan, sha256) in enumerate(zip(index.identifiers, index.scans, index.sha256, strict=True)):
+            keys = {str(sha256), *([str(scan)] if scan else [])}
+            if keys & forbidden:
+                excluded.append(str(name))
+            elif keys & seen:
+                repeated.append(str(name))
+            else:
+                mask[number] = True
+                seen |= keys
+        kept.append((folder, index.select(mask), tuple(excluded), tuple(repeated)))
+    sources = [_split(*entry, config=config) for entry in kept if len(entry[1])]
+    for folder, index, _, _ in kept:
+        if not len(index):
+            LOGGER.warning(
+                "%s %s: every case is excluded or repeated, nothing is drawn from it", folder.kind, folder.name
+            )
+    cases = sum(len(source.train) + len(source.validation) for source in sources)
+    if not any(len(source.validation) for source in sources):
+        kept_out = sum(len(excluded) for _, _, excluded, _ in kept)
+        raise SetupError(
+            f"{cases} case(s) to pretrain on, at least 2 are needed"
+            + (f" ({kept_out} are excluded)" if kept_out else ""),
+            where=planned.cases_folder if config.labelled else planned.pools_folder,
+            mend=f"add images and run nnUNetv2_plan_and_preprocess -d {int(planned.dataset_name[7:10])},"
+            " or add unlabeled scans with genesis preprocess-unlabeled and name them with --pools",
+        )
+    weights = [weigh(config.source_weights, len(source.train)) for source in sources]
+    return [replace(source, chance=weight / sum(weights)) for source, weight in zip(sources, weights, strict=True)]
+
+
+def weigh(rule: str, num_cases: int) -> float:
+    """Weight of a source with this many training cases: "sqrt", "uniform" or "proportional"."""
+    return {"sqrt": math.sqrt(num_cases), "uniform": 1.0, "proportional": float(num_cases)}[rule]
+
+
+def _open_index(folder: SourceFolder, *, workers: int, show_progress: bool) -> CaseIndex:
+    if isinstance(folder.location, Pool):
+        return index_pool(folder.location)
+    planned = folder.location
+    cases = list_cases(planned.cases_folder)
+    records = survey_cases(planned, cases, survey_file(planned), workers=workers, show_progress=show_progress)
+    scans: dict[str, str] = {}
+    try:
+        scans = read_scan_keys(
+            planned.dataset_name,
+            "imagesTr",
+            cases,
+            cache_file=planned.results_folder / SCAN_KEYS_FILE,
+            workers=workers,
+        )
+    except (SetupError, DataError) as error:
+        LOGGER.warning(
+            "%s: the raw images cannot be compared (%s): an equal scan elsewhere is found only if it was preprocessed"
+            " to equal voxels",
+            planned.dataset_name,
+            error.problem,
+        )
+    return index_cases(
+        planned.cases_folder, list(records.values()), list(records), [scans.get(case, "") for case in records]
+    )
+
+
+def _find_forbidden(
+    planned: PlannedConfiguration,
+    config: PretrainingConfig,
+    folders: Sequence[SourceFolder],
+    indices: Sequence[CaseIndex],
+    *,
+    workers: int,
+    show_progress: bool,
+) -> set[str]:
+    """Keys of everything that must not be seen, under any name."""
+    names = set(config.exclude)
+    if config.exclude_fold is not None:
+        names |= set(planned.validation_cases(config.exclude_fold))
+    if not names:
+        return set()
+    forbidden: set[str] = set()
+    found: set[str] = set()
+    own = next((index for folder, index in zip(folders, indices, strict=True) if folder.name == OWN_CASES), None)
+    if own is None and planned.cases_folder.is_dir():
+        own = _open_index(SourceFolder(OWN_CASES, planned), workers=workers, show_progress=show_progress)
+    elif own is None:
+        found = {name for name in names if "/" not in name}
+        cache_file = planned.results_folder / SCAN_KEYS_FILE
+        keys = read_scan_keys(planned.dataset_name, "imagesTr", found, cache_file=cache_file, workers=workers)
+        forbidden = set(keys.values())
+    searched = [("", own)] if own is not None else []
+    searched += [(f"{folder.name}/", index) for folder, index in zip(folders, indices, strict=True) if index is not own]
+    for prefix, index in searched:
+        for name, scan, sha256 in zip(index.identifiers, index.scans, index.sha256, strict=True):
+            if f"{prefix}{name}" in names:
+                found.add(f"{prefix}{name}")
+                forbidden |= {str(sha256), *([str(scan)] if scan else [])}
+    missing = sorted(names - found)
+    if missing:
+        raise SetupError(
+            f"{len(missing)} case(s) to exclude are not preprocessed, the first is {missing[0]}",
+            where=planned.cases_folder,
+            mend="name cases of the dataset as they are, cases of a pool as POOL/CASE; preprocess missing ones",
+        )
+    return forbidden
+
+
+def _split(
+    folder: SourceFolder,
+    index: CaseIndex,
+    excluded: tuple[str, ...],
+    repeated: tuple[str, ...],
+    *,
+    config: PretrainingConfig,
+) -> Source:
+    held_out = draw_validation_cases(
+        folder.name, len(index), config.val_fraction, config.seed, is_main=folder.name == OWN_CASES
+    )
+    return Source(
+        folder.name, folder.kind, index.select(~held_out), index.select(held_out), excluded, repeated, chance=0.0
+    )

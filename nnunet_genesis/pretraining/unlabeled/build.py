@@ -1,0 +1,189 @@
+"""Build a pool: find scans, preprocess them in parallel, leave out what cannot or must not be used, report."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.unlabeled.case_preprocessing import PreprocessingJob
+from nnunet_genesis.pretraining.unlabeled.pool import Pool
+from nnunet_genesis.pretraining.unlabeled.progress import BuildProgress, count_files
+from nnunet_genesis.pretraining.unlabeled.report import BuildOutcome, write_report
+from nnunet_genesis.pretraining.unlabeled.report_figure import draw_pool
+from nnunet_genesis.pretraining.unlabeled.resume import sort_scans
+from nnunet_genesis.pretraining.unlabeled.sifting import Sifter
+from nnunet_genesis.pretraining.unlabeled.supervised import run_supervised
+from nnunet_genesis.pretraining.unlabeled.worker import prepare_scan, start_worker
+from nnunet_genesis.scans.finding import find_scans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from nnunet_genesis.plans import PlannedConfiguration
+
+LOCK_FILE = ".lock"
+MAX_VOXELS = 500_000_000
+SECONDS_PER_SCAN = 1800.0
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How to build.
+
+    Attributes:
+        workers: Processes.
+        seconds: Most that one scan may take.
+        max_voxels: Most voxels of a scan per channel, raw and at the spacing of the plans.
+        excluded: Keys of scans to leave out (`scan_key`), and a few words on what each is.
+        command: What the user typed, for the pool's description.
+    """
+
+    workers: int = 1
+    seconds: float = SECONDS_PER_SCAN
+    max_voxels: int = MAX_VOXELS
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+
+
+def build_pool(planned: PlannedConfiguration, inputs: Sequence[Path], name: str, options: BuildOptions) -> BuildOutcome:
+    """Preprocess every usable scan of some folders into a pool.
+
+    May be interrupted at any moment and called again: finished cases are kept. Source files are only read. Results do
+    not depend on the number of workers.
+
+    Args:
+        planned: The plans to preprocess by.
+        inputs: Folders, files and tables, see `find_scans`.
+        name: Name of the pool; an existing one is continued.
+        options: How to build.
+
+    Raises:
+        SetupError: If an input is missing, or the pool is of other plans, in use by another process, holds scans that
+            are excluded now, or cannot be written.
+        DataError: If an existing pool's files are damaged.
+    """
+    started = time.monotonic()
+    pool = Pool(planned.pools_folder / name)
+    with _locked(pool.folder):
+        if pool.pool_file.exists():
+            pool.check_plans(planned)
+        _clear_partial(pool)
+        cases = pool.read_cases()
+        _refuse_excluded(pool, {case.scan: case.identifier for case in cases}, options.excluded)
+        with count_files() as progress:
+            found = find_scans(
+                inputs,
+                num_channels=planned.num_channels,
+                endings=reader_endings(planned),
+                channel_names=planned.channel_names,
+                progress=progress,
+            )
+        pool.create(_describe(planned, options))
+        todo = sort_scans(found.scans, cases, pool.folder)
+        redone = {scan.identifier for scan in todo.pending}
+        known = {case.scan: case.identifier for case in cases if case.identifier not in redone}
+        sifter = Sifter(pool, known, options.excluded, [*found.skipped, *todo.skipped])
+        job = PreprocessingJob(planned, pool.partial_folder, options.max_voxels, frozenset({*known, *options.excluded}))
+        progress_bar = BuildProgress(len(found.scans), len(todo.kept), name)
+        outcomes = run_supervised(
+            prepare_scan,
+            todo.pending,
+            workers=min(options.workers, max(1, len(todo.pending))),
+            seconds=options.seconds,
+            initializer=start_worker,
+            arguments=(job,),
+        )
+        try:
+            with closing(outcomes):
+                for outcome in outcomes:
+                    sifter.take(outcome)
+                    progress_bar.step(len(todo.kept) + len(sifter.added), len(sifter.skipped))
+        finally:
+            progress_bar.close()
+            write_report(pool.folder, sifter.skipped)
+        result = BuildOutcome(
+            planned=planned,
+            folder=pool.folder,
+            cases=pool.read_cases(),
+            kept=todo.kept,
+            added=sifter.added,
+            skipped=sorted(sifter.skipped, key=lambda skipped: skipped.identifier),
+            notes=found.notes,
+            other_files=found.other_files,
+            seconds=time.monotonic() - started,
+        )
+        _clear_partial(pool)
+        if result.cases:
+            draw_pool(pool.folder / "pool.png", result)
+    return result
+
+
+def reader_endings(planned: PlannedConfiguration) -> frozenset[str]:
+    """File endings, in lower case, that the plans' own reader knows."""
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    reader = PlansManager(dict(planned.plans)).image_reader_writer_class
+    return frozenset(str(ending).lower() for ending in reader.supported_file_endings)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise SetupError(
+            f"another process is writing pool {folder.name}",
+            where=folder / LOCK_FILE,
+            mend="wait until it is done, or give another --name",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _describe(planned: PlannedConfiguration, options: BuildOptions) -> dict[str, Any]:
+    packages = ("nnunet-genesis", "nnunetv2", "SimpleITK", "numpy", "blosc2", "torch")
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "dataset": planned.dataset_name,
+        "plans": planned.plans_name,
+        "configuration": planned.configuration,
+        "preprocessing": dict(planned.preprocessing),
+        "channel_names": list(planned.channel_names),
+        "versions": {"python": platform.python_version(), **{package: version(package) for package in packages}},
+        "command": options.command,
+    }
+
+
+def _refuse_excluded(pool: Pool, there: Mapping[str, str], excluded: Mapping[str, str]) -> None:
+    both = sorted(there[key] for key in there.keys() & excluded.keys())
+    if both:
+        key = next(key for key in there if there[key] == both[0])
+        raise SetupError(
+            f"pool {pool.name} holds {len(both)} scan(s) already that are to be excluded;"
+            f" {both[0]} has the same voxels as {excluded[key]}",
+            where=pool.folder,
+            mend="build it under another --name, or delete the folder and build it again",
+        )
+
+
+def _clear_partial(pool: Pool) -> None:
+    """Clear away files and folders of processes that died: workers that crashed in this run, or an earlier run."""
+    if pool.partial_folder.is_dir():
+        for entry in pool.partial_folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+    pool.clear_partial()

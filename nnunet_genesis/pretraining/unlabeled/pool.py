@@ -1,0 +1,203 @@
+"""A pool on disk: preprocessed images, and one line of text per image that says where it came from.
+
+``cases.jsonl`` only ever grows: a case counts as done once its line is written, after its image was renamed into place.
+A process that dies leaves at most half a line and a file in ``.partial``, both of which the next run clears away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.preprocessing_facts import describe_differences
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nnunet_genesis.plans import PlannedConfiguration
+
+POOL_FORMAT = 1
+POOL_FILE = "pool.json"
+CASES_FILE = "cases.jsonl"
+PARTIAL_FOLDER = ".partial"
+
+
+@dataclass(frozen=True)
+class PoolCase:
+    """One preprocessed scan of a pool.
+
+    Attributes:
+        identifier: Name of the case within the pool.
+        file: Name of the image file.
+        bytes: Size of the image file.
+        shape: Channels, then three spatial axes, preprocessed.
+        sha256: `nnunet_genesis.scans.voxel_hash.hash_voxels` of the preprocessed voxels.
+        scan: `nnunet_genesis.scans.voxel_hash.scan_key` of the raw voxels: the same for the same scan in any format.
+        raw_sha256: `hash_voxels` of the raw voxels as they were read.
+        raw_shape: Channels, then three spatial axes, as read.
+        raw_spacing: Millimetres per axis, as read.
+        spacing: Millimetres per axis, preprocessed.
+        foreground: `nnunet_genesis.pretraining.foreground.encode_map` of the preprocessed case.
+        foreground_share: Share of its voxels that are foreground.
+        statistics: Per channel, "raw" and "preprocessed": min, max, mean, std, percentiles 0.5, 50 and 99.5.
+        sources: The files that it was read from, a line per channel.
+        signature: Changes when a source file does.
+        seconds: What reading and preprocessing took.
+    """
+
+    identifier: str
+    file: str
+    bytes: int
+    shape: list[int]
+    sha256: str
+    scan: str
+    raw_sha256: str
+    raw_shape: list[int]
+    raw_spacing: list[float]
+    spacing: list[float]
+    foreground: str
+    foreground_share: float
+    statistics: list[dict[str, dict[str, float]]]
+    sources: list[str]
+    signature: str
+    seconds: float
+
+
+class Pool:
+    """Files of one pool.
+
+    Args:
+        folder: ``nnUNet_preprocessed/DATASET/<data_identifier>__unlabeled/NAME``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cases_file, self.pool_file = folder / CASES_FILE, folder / POOL_FILE
+        self.partial_folder = folder / PARTIAL_FOLDER
+
+    @property
+    def name(self) -> str:
+        """Name of the pool."""
+        return self.folder.name
+
+    def create(self, description: Mapping[str, Any]) -> None:
+        """Make the folder and say what the pool is; an existing description stays as it is."""
+        self.partial_folder.mkdir(parents=True, exist_ok=True)
+        if not self.pool_file.exists():
+            part = self.partial_folder / POOL_FILE
+            part.write_text(json.dumps({"format_version": POOL_FORMAT, **description}, indent=2) + "\n")
+            part.replace(self.pool_file)
+
+    def check_plans(self, planned: PlannedConfiguration) -> None:
+        """Make sure that the pool was preprocessed as the plans say now.
+
+        Raises:
+            DataError: If the pool's description cannot be read.
+            SetupError: Naming every fact that differs.
+        """
+        try:
+            description = json.loads(self.pool_file.read_text())
+            stored = description["preprocessing"]
+            version = int(description["format_version"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"pool {self.name} has no readable description ({type(error).__name__}: {error})",
+                where=self.pool_file,
+                mend="delete the pool's folder and run genesis preprocess-unlabeled again",
+            ) from error
+        if version != POOL_FORMAT:
+            raise DataError(
+                f"pool {self.name} has format {version}, this version of nnunet-genesis reads format {POOL_FORMAT}",
+                where=self.pool_file,
+                mend="update nnunet-genesis, or preprocess the scans again under another --name",
+            )
+        differences = describe_differences(planned.preprocessing, stored)
+        if differences:
+            raise SetupError(
+                f"pool {self.name} was preprocessed by other plans:\n"
+                + "\n".join(f"    {difference}" for difference in differences),
+                where=self.folder,
+                mend=f"genesis preprocess-unlabeled -d {planned.dataset_name} -c {planned.configuration}"
+                f" -p {planned.plans_name} -i FOLDER --name ANOTHER_NAME",
+            )
+
+    def read_cases(self) -> list[PoolCase]:
+        """Read the lines of all finished cases; half a line at the end, of a process that died, is no case.
+
+        Raises:
+            DataError: If another line cannot be read.
+        """
+        if not self.cases_file.exists():
+            return []
+        names = {field.name for field in fields(PoolCase)}
+        cases: dict[str, PoolCase] = {}
+        lines = self.cases_file.read_text(encoding="utf-8").split("\n")
+        for number, line in enumerate(lines, start=1):
+            if not line or number == len(lines):
+                continue  # the text after the last line break is empty, or a line that was never finished
+            try:
+                content = json.loads(line)
+                case = PoolCase(**{name: content[name] for name in names})
+            except (ValueError, TypeError, KeyError) as error:
+                raise DataError(
+                    f"line {number} of the pool's list of cases cannot be read ({type(error).__name__}: {error})",
+                    where=self.cases_file,
+                    mend="delete that line and run genesis preprocess-unlabeled again: it redoes that case alone",
+                ) from error
+            cases[case.identifier] = case  # a case that was done again stands in a later line
+        return list(cases.values())
+
+    def clear_partial(self) -> None:
+        """Remove what a process that died has left: half a line, and half-written images."""
+        self.partial_folder.mkdir(parents=True, exist_ok=True)
+        for file in self.partial_folder.iterdir():
+            file.unlink()
+        if self.cases_file.exists():
+            with self.cases_file.open("rb+") as stream:
+                content = stream.read()
+                stream.truncate(content.rfind(b"\n") + 1)
+
+    def add(self, image: Path, case: PoolCase) -> None:
+        """Take an image from the partial folder into the pool, then write its line.
+
+        Args:
+            image: File in `partial_folder`.
+            case: What to write.
+        """
+        image.replace(self.folder / case.file)
+        with self.cases_file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(asdict(case)) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def find_pools(planned: PlannedConfiguration) -> list[str]:
+    """Names of the pools that exist for a configuration."""
+    folder = planned.pools_folder
+    return sorted(file.parent.name for file in folder.glob(f"*/{POOL_FILE}")) if folder.is_dir() else []
+
+
+def open_pools(planned: PlannedConfiguration, names: Sequence[str]) -> list[Pool]:
+    """Open pools that exist and fit the plans.
+
+    Raises:
+        SetupError: If there is none of a name, or it was preprocessed by other plans.
+    """
+    there = find_pools(planned)
+    pools = []
+    for name in names:
+        if name not in there:
+            raise SetupError(
+                f"there is no pool '{name}'; pools here: {', '.join(there) or '(none)'}",
+                where=planned.pools_folder,
+                mend=f"genesis preprocess-unlabeled -d {planned.dataset_name} -c {planned.configuration}"
+                f" -p {planned.plans_name} -i FOLDER --name {name}",
+            )
+        pool = Pool(planned.pools_folder / name)
+        pool.check_plans(planned)
+        pools.append(pool)
+    return pools

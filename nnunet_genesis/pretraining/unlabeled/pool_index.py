@@ -1,0 +1,78 @@
+"""The index of a pool, read from its list of cases once and kept in arrays for the next time."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from contextlib import suppress
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnunet_genesis.errors import DataError
+from nnunet_genesis.pretraining.case_index import CaseIndex, index_cases
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nnunet_genesis.pretraining.unlabeled.pool import Pool
+
+INDEX_FILE = ".index.npz"
+_ARRAYS = tuple(field.name for field in fields(CaseIndex) if field.name != "folder")
+
+
+def index_pool(pool: Pool) -> CaseIndex:
+    """Index the cases of a pool, sorted by name.
+
+    The arrays are kept beside the list; where the list changed, or the folder cannot be written, they are made anew.
+
+    Raises:
+        DataError: If the list cannot be read, or a file of a case has vanished.
+    """
+    kept = pool.folder / INDEX_FILE
+    made_from = _version(pool.cases_file)
+    index = _load(kept, made_from, pool.folder)
+    if index is None:
+        cases = sorted(pool.read_cases(), key=lambda case: case.identifier)
+        index = index_cases(pool.folder, cases, [case.identifier for case in cases], [case.scan for case in cases])
+        _keep(kept, made_from, index)
+    # One listing instead of a question per file: those are slow over a network.
+    there = {entry.name for entry in os.scandir(pool.folder)}
+    vanished = [str(case) for case, file in zip(index.identifiers, index.files, strict=True) if str(file) not in there]
+    if vanished:
+        raise DataError(
+            f"{len(vanished)} case(s) of pool {pool.name} have vanished, the first is {vanished[0]}",
+            where=pool.folder,
+            mend="run the genesis preprocess-unlabeled command of the pool again: it redoes them alone"
+            f" (the command is in {pool.pool_file.name})",
+        )
+    return index
+
+
+def _version(file: Path) -> list[int]:
+    if not file.exists():
+        return [0, 0]
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _load(kept: Path, made_from: list[int], folder: Path) -> CaseIndex | None:
+    try:
+        with kept.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            if arrays["made_from"].tolist() != made_from:
+                return None
+            return CaseIndex(folder, **{name: arrays[name] for name in _ARRAYS})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # only a copy of the list: it is made again
+
+
+def _keep(kept: Path, made_from: list[int], index: CaseIndex) -> None:
+    part = kept.with_name(f"{INDEX_FILE}.{os.getpid()}.tmp")
+    try:
+        with part.open("wb") as stream:
+            np.savez(stream, made_from=np.array(made_from), **{name: getattr(index, name) for name in _ARRAYS})
+        part.replace(kept)
+    except OSError:  # a folder that cannot be written costs time the next time, nothing else
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""DICOM series in a folder: which files make one volume, in which order, and what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnunet_genesis.scans.candidates import Candidate, unreadable
+from nnunet_genesis.scans.dicom_headers import DICOM_ENDINGS, SliceHeader, read_slice_header
+from nnunet_genesis.scans.naming import Place
+from nnunet_genesis.scans.problems import Reason, ScanProblem
+from nnunet_genesis.scans.slices import order_slices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def find_series(files: Iterable[str], parts: tuple[str, ...]) -> tuple[list[Candidate], int]:
+    """The series among the DICOM files of one folder.
+
+    Files belong together if they share series, size and orientation. A file that is alone, or that holds several
+    frames, is a candidate of its own.
+
+    Args:
+        files: Absolute paths of files of one folder.
+        parts: Name of the folder in parts, for the identifiers.
+
+    Returns:
+        Candidates with one channel, and the number of files that are no images.
+    """
+    series: dict[tuple[object, ...], list[SliceHeader]] = defaultdict(list)
+    candidates: list[Candidate] = []
+    other_files = 0
+    for path in sorted(files):
+        try:
+            header = read_slice_header(path)
+        except Exception as error:  # pydicom raises whatever it happens to stumble over in damaged files
+            candidates.append(unreadable(_place_of_file(path, parts), path, error))
+            continue
+        if header is None:
+            other_files += 1
+        elif header.frames > 1:
+            candidates.append(_judge_frames(header, parts))
+        else:
+            series[(header.series, header.rows, header.columns, header.orientation)].append(header)
+    stacks = {key: slices for key, slices in series.items() if len(slices) > 1}
+    for key, slices in series.items():
+        if len(slices) == 1:
+            path = slices[0].path
+            candidates.append(Candidate(_place_of_file(path, parts), path, ((path,),)))
+            continue
+        mark = hashlib.sha256(repr(key).encode()).hexdigest()
+        folder = str(Path(slices[0].path).parent)
+        name = parts if len(stacks) == 1 else (*parts, f"series-{mark[:8]}")
+        candidates.append(_judge_stack(slices, Place(name, f"{folder}\n{mark}"), folder))
+    return candidates, other_files
+
+
+def _judge_stack(slices: list[SliceHeader], place: Place, folder: str) -> Candidate:
+    source = f"{folder} ({len(slices)} slices)"
+    positions = [header.position for header in slices if header.position is not None]
+    orientation = slices[0].orientation
+    try:
+        if orientation is None or not positions:
+            raise ScanProblem(Reason.UNREADABLE, "no slice positions", where=source)
+        if len(positions) < len(slices):
+            missing = len(slices) - len(positions)
+            raise ScanProblem(
+                Reason.UNREADABLE, f"no slice positions in {missing} of {len(slices)} slices", where=source
+            )
+        order = order_slices(positions, orientation, source)
+    except ScanProblem as problem:
+        return Candidate(place, source, problem=problem)
+    return Candidate(place, source, (tuple(slices[index].path for index in order),))
+
+
+def _judge_frames(header: SliceHeader, parts: tuple[str, ...]) -> Candidate:
+    place = _place_of_file(header.path, parts)
+    try:
+        _check_frames(header)
+    except ScanProblem as problem:
+        return Candidate(place, header.path, problem=problem)
+    return Candidate(place, header.path, ((header.path,),))
+
+
+def _check_frames(header: SliceHeader) -> None:
+    """Refuse files whose frames are no volume, as far as the header tells; readers take frames as they are stored."""
+    if len(header.frame_orientations) > 1:
+        raise ScanProblem(
+            Reason.DIMENSIONS,
+            f"{header.frames} frames in {len(header.frame_orientations)} orientations",
+            where=header.path,
+            mend="convert each orientation to NIfTI",
+        )
+    orientation = header.frame_orientations[0] if header.frame_orientations else header.orientation
+    if len(header.frame_positions) != header.frames or orientation is None:
+        if not header.frames_are_slices:
+            raise ScanProblem(
+                Reason.DIMENSIONS, f"{header.frames} frames without positions: a film?", where=header.path
+            )
+        return
+    order = order_slices(header.frame_positions, orientation, header.path)
+    if not (np.diff(order) == 1).all() and not (np.diff(order) == -1).all():
+        raise ScanProblem(
+            Reason.UNEVEN_SLICES,
+            "the frames are not stored in the order of their positions",
+            where=header.path,
+            mend="convert it to NIfTI with a tool that sorts frames",
+        )
+
+
+def _place_of_file(path: str, parts: tuple[str, ...]) -> Place:
+    name = Path(path).name
+    for ending in DICOM_ENDINGS:
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+            break
+    return Place((*parts, name), path)

@@ -1,0 +1,97 @@
+"""Read one scan with the plans' own reader, and check that it can be used."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnunet_genesis.scans.checks import ReadingRules, check_header, check_image, check_spacing
+from nnunet_genesis.scans.conversion import convert, is_known
+from nnunet_genesis.scans.headers import read_header
+from nnunet_genesis.scans.problems import Reason, ScanProblem
+from nnunet_genesis.scans.quiet import quiet
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from nnunet_genesis.scans.scan import Scan
+
+__all__ = ["ReadingRules", "read_scan"]
+
+
+def read_scan(
+    scan: Scan, reader: Any, rules: ReadingRules, scratch: Path
+) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+    """Read a scan as nnU-Net reads a labelled case.
+
+    Formats that the plans' reader knows are read by it. Others are read by SimpleITK and handed to it in a temporary
+    file, so that what the reader does to a labelled case (reorienting it, for example) is done to every scan.
+
+    Args:
+        scan: The files.
+        reader: An instance of the plans' ``image_reader_writer_class``.
+        rules: What the scan must be like.
+        scratch: Existing folder for a temporary file, needed for formats that the reader does not know.
+
+    Returns:
+        Image (channels, z, y, x) float32, and the properties that the reader gives, with ``spacing`` (z, y, x) in mm.
+
+    Raises:
+        ScanProblem: If the scan cannot be read or used, with the reason.
+    """
+    where = scan.channels[0][0]
+    temporary = Path(tempfile.mkdtemp(prefix="reading.", dir=scratch))
+    printed = ""
+    try:
+        with quiet() as chatter:
+            try:
+                image, properties = _read(scan, reader, rules, temporary)
+            except ScanProblem:
+                raise
+            except Exception as error:  # readers raise whatever they happen to stumble over
+                printed = chatter.getvalue()
+                raise ScanProblem(Reason.UNREADABLE, _describe(error, printed), where=where) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    spacing = [float(step) for step in properties["spacing"]]
+    check_image(image, rules, where)
+    check_spacing(image.shape[1:], spacing, rules, where)
+    return image, properties
+
+
+def _read(
+    scan: Scan, reader: Any, rules: ReadingRules, temporary: Path
+) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+    sizes = []
+    for channel in scan.channels:
+        header = read_header(channel, rules.max_voxels)
+        if header is not None:
+            check_header(header, len(scan.channels), rules, channel[0])
+            sizes.append(header.size)
+    if len(set(sizes)) > 1:
+        told = ", ".join(" x ".join(map(str, size)) for size in sizes)
+        raise ScanProblem(Reason.CHANNELS, f"the channels differ in size: {told}", where=scan.channels[0][0])
+    if len(scan.channels) not in {1, rules.num_channels}:
+        raise ScanProblem(
+            Reason.CHANNELS,
+            f"{len(scan.channels)} channels, {rules.num_channels} expected",
+            where=scan.channels[0][0],
+        )
+    endings = list(reader.supported_file_endings)
+    files = [
+        channel[0] if is_known(channel, endings) else convert(channel, endings, temporary, number)
+        for number, channel in enumerate(scan.channels)
+    ]
+    image, properties = reader.read_images(files)
+    return np.asarray(image, dtype=np.float32), properties
+
+
+def _describe(error: Exception, printed: str) -> str:
+    """What a reader says went wrong; some of nnU-Net's print it and raise an error without words."""
+    lines = [line.strip() for line in (str(error) or printed).splitlines() if line.strip()]
+    # ITK puts the place in its own source first, and what happened last.
+    return f"{type(error).__name__}: {lines[-1][:300]}" if lines else type(error).__name__

@@ -1,0 +1,249 @@
+"""What pretraining learns from: several sources, nothing twice, nothing that is excluded, under any name."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from typing import TYPE_CHECKING
+
+import blosc2
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_genesis.config import PretrainingConfig
+from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.plans import load_planned_configuration
+from nnunet_genesis.pretraining.source_folders import find_source_folders, resolve_dataset_name
+from nnunet_genesis.pretraining.sources import Source, open_sources
+from tests.pools import write_pool
+from tests.preprocessed import DATASET, smooth_cases, write_dataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from nnunet_genesis.plans import PlannedConfiguration
+
+SHAPE = (4, 12, 10)
+CASES = smooth_cases(20, SHAPE)
+OTHERS = {f"scan_{number:02d}": image for number, image in enumerate(smooth_cases(5, SHAPE, seed=1).values())}
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return write_dataset(tmp_path, CASES, (4, 8, 8), monkeypatch)
+
+
+def open_all(planned: PlannedConfiguration | None = None, **settings: object) -> list[Source]:
+    config = PretrainingConfig(pretext="models-genesis", batch_size=2, **settings)  # type: ignore[arg-type]
+    planned = planned or load_planned_configuration("777", needs_cases=config.labelled)
+    return open_sources(planned, config, find_source_folders(planned, config), workers=1, show_progress=False)
+
+
+def names(source: Source) -> list[str]:
+    return sorted([*source.train.identifiers.tolist(), *source.validation.identifiers.tolist()])
+
+
+def write_splits(dataset: Path, *cases: str) -> None:
+    (dataset / "splits_final.json").write_text(json.dumps([{"train": [], "val": list(cases)}]))
+
+
+def write_raw(dataset: Path, cases: dict[str, npt.NDArray[np.float32]]) -> None:
+    """Raw images whose voxels are not those that were preprocessed, as with any real resampling."""
+    folder = dataset.parents[1] / "nnUNet_raw" / DATASET
+    (folder / "imagesTr").mkdir(parents=True)
+    shutil.copy(dataset / "dataset.json", folder)
+    for case, image in cases.items():
+        sitk.WriteImage(sitk.GetImageFromArray(image[0]), str(folder / "imagesTr" / f"{case}_0000.nii.gz"))
+
+
+def test_every_case_is_on_one_side_and_the_seed_decides(dataset: Path) -> None:
+    assert dataset.is_dir()
+    (first,) = open_all(val_fraction=0.2)
+    assert len(first.validation) == 4
+    assert names(first) == sorted(CASES)
+    assert first.chance == 1
+    assert open_all(val_fraction=0.2)[0].validation.identifiers.tolist() == first.validation.identifiers.tolist()
+    assert (
+        open_all(val_fraction=0.2, seed=1)[0].validation.identifiers.tolist() != first.validation.identifiers.tolist()
+    )
+
+
+def test_a_pool_beside_them_does_not_change_the_split_of_the_labelled_cases(dataset: Path) -> None:
+    assert dataset.is_dir()
+    (alone,) = open_all()
+    write_pool(load_planned_configuration("777"), "mr", OTHERS)
+    labelled, pool = open_all(pools=("mr",))
+    assert labelled.validation.identifiers.tolist() == alone.validation.identifiers.tolist()
+    assert (pool.name, pool.kind, names(pool)) == ("mr", "pool", sorted(OTHERS))
+    assert len(pool.validation) == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "weights"), [("sqrt", (math.sqrt(18), 2)), ("uniform", (1, 1)), ("proportional", (18, 4))]
+)
+def test_sources_are_weighed_by_their_training_cases(dataset: Path, rule: str, weights: tuple[float, float]) -> None:
+    assert dataset.is_dir()
+    write_pool(load_planned_configuration("777"), "mr", OTHERS)
+    sources = open_all(pools=("mr",), source_weights=rule)
+    assert [source.chance for source in sources] == pytest.approx([weight / sum(weights) for weight in weights])
+
+
+def test_excluded_fold_is_nowhere(dataset: Path) -> None:
+    held_out = ("case_003", "case_007")
+    write_splits(dataset, *held_out)
+    (source,) = open_all(exclude_fold=0)
+    assert source.excluded == held_out
+    assert names(source) == sorted(set(CASES) - set(held_out))
+
+
+def test_excluded_scans_are_found_under_other_names_by_their_raw_voxels(dataset: Path) -> None:
+    """The pool's scan is the validation case turned around; its preprocessed voxels differ."""
+    write_raw(dataset, {case: image * 7 for case, image in CASES.items()})
+    write_splits(dataset, "case_003")
+    planned = load_planned_configuration("777")
+    turned = np.ascontiguousarray(CASES["case_003"][:, :, ::-1] * 7)
+    write_pool(planned, "archive", {**OTHERS, "patient_9": turned, "repeated": CASES["case_004"] * 7})
+    labelled, pool = open_all(pools=("archive",), exclude_fold=0)
+    assert pool.excluded == ("patient_9",)
+    assert pool.repeated == ("repeated",)
+    assert names(pool) == sorted(OTHERS)
+    assert labelled.excluded == ("case_003",)
+    assert "1 excluded, 1 repeated" in pool.describe()
+
+
+def test_without_raw_images_preprocessed_voxels_are_compared_and_it_is_said(
+    dataset: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_splits(dataset, "case_003")
+    write_pool(load_planned_configuration("777"), "archive", {**OTHERS, "patient_9": CASES["case_003"]})
+    _, pool = open_all(pools=("archive",), exclude_fold=0)
+    assert pool.excluded == ("patient_9",)
+    assert "the raw images cannot be compared" in caplog.text
+
+
+def test_validation_cases_stay_out_of_pools_where_labelled_cases_are_not_used(dataset: Path) -> None:
+    write_raw(dataset, CASES)
+    write_splits(dataset, "case_003")
+    write_pool(load_planned_configuration("777"), "archive", {**OTHERS, "patient_9": CASES["case_003"]})
+    (pool,) = open_all(pools=("archive",), exclude_fold=0, labelled=False)
+    assert pool.excluded == ("patient_9",)
+    # The same where nothing of the dataset was ever preprocessed: the raw images alone tell.
+    shutil.rmtree(dataset / "nnUNetPlans_cases")
+    (pool,) = open_all(pools=("archive",), exclude_fold=0, labelled=False)
+    assert pool.excluded == ("patient_9",)
+
+
+def test_the_same_scan_in_two_pools_is_kept_once_in_the_first(dataset: Path) -> None:
+    planned = load_planned_configuration(dataset.name)
+    write_pool(planned, "first", OTHERS)
+    write_pool(planned, "second", {"same": OTHERS["scan_02"], **smooth_cases(2, SHAPE, seed=3)})
+    _, first, second = open_all(pools=("first", "second"))
+    assert (first.repeated, second.repeated) == ((), ("same",))
+
+
+def test_cases_can_be_excluded_by_name(dataset: Path) -> None:
+    write_pool(load_planned_configuration(dataset.name), "mr", OTHERS)
+    labelled, pool = open_all(pools=("mr",), exclude=("case_001", "mr/scan_03"))
+    assert labelled.excluded == ("case_001",)
+    assert pool.excluded == ("scan_03",)
+    with pytest.raises(SetupError, match=r"1 case\(s\) to exclude are not preprocessed, the first is case_1"):
+        open_all(exclude=("case_1",))
+
+
+def test_one_case_is_held_out_at_least_and_one_is_left_to_learn_from(dataset: Path) -> None:
+    assert dataset.is_dir()
+    assert len(open_all(val_fraction=0.001)[0].validation) == 1
+    assert len(open_all(val_fraction=0.999)[0].train) == 1
+
+
+def test_a_pool_of_one_scan_is_learned_from_and_not_judged_on(dataset: Path) -> None:
+    write_pool(load_planned_configuration(dataset.name), "one", {"scan": OTHERS["scan_00"]})
+    _, pool = open_all(pools=("one",))
+    assert (len(pool.train), len(pool.validation)) == (1, 0)
+    with pytest.raises(SetupError, match=r"1 case\(s\) to pretrain on, at least 2"):
+        open_all(pools=("one",), labelled=False)
+
+
+def test_too_few_cases_are_an_error(dataset: Path) -> None:
+    write_splits(dataset, *sorted(CASES)[:19])
+    with pytest.raises(SetupError, match=r"1 case\(s\) to pretrain on, at least 2 are needed \(19 are excluded\)"):
+        open_all(exclude_fold=0)
+
+
+def test_no_source_at_all_is_an_error(dataset: Path) -> None:
+    assert dataset.is_dir()
+    with pytest.raises(SetupError, match="--no-labelled leaves nothing to learn from"):
+        open_all(labelled=False)
+
+
+def test_missing_pool_names_those_that_exist(dataset: Path) -> None:
+    write_pool(load_planned_configuration(dataset.name), "mr", OTHERS)
+    with pytest.raises(SetupError, match=r"there is no pool 'ct'; pools here: mr") as raised:
+        open_all(pools=("ct",))
+    assert "genesis preprocess-unlabeled -d Dataset777_Written -c 3d_fullres" in str(raised.value)
+    assert "--name ct" in str(raised.value)
+
+
+def test_pool_of_other_plans_names_what_differs(dataset: Path) -> None:
+    write_pool(load_planned_configuration(dataset.name), "mr", OTHERS)
+    plans = json.loads((dataset / "nnUNetPlans.json").read_text())
+    plans["configurations"]["3d_fullres"]["spacing"] = [2.0, 1.0, 1.0]
+    (dataset / "nnUNetPlans.json").write_text(json.dumps(plans))
+    with pytest.raises(SetupError, match=r"(?s)pool mr was preprocessed by other plans:.*spacing: \[3.0, 1.0, 1.0\]"):
+        open_all(pools=("mr",))
+
+
+def test_pool_with_a_vanished_file_says_how_to_mend_it(dataset: Path) -> None:
+    pool = write_pool(load_planned_configuration(dataset.name), "mr", OTHERS)
+    (pool.folder / "scan_03.b2nd").unlink()
+    with pytest.raises(DataError, match=r"1 case\(s\) of pool mr have vanished, the first is scan_03"):
+        open_all(pools=("mr",))
+
+
+def other_dataset(dataset: Path, *, spacing: list[float] | None = None) -> Path:
+    """A copy of the dataset under another name, with plans of another name as nnUNetv2_move_plans writes them."""
+    other = dataset.parent / "Dataset778_Other"
+    shutil.copytree(dataset, other)
+    plans = json.loads((other / "nnUNetPlans.json").read_text())
+    plans |= {"dataset_name": other.name, "plans_name": "nnUNetPlansFrom777"}
+    if spacing:
+        plans["configurations"]["3d_fullres"]["spacing"] = spacing
+    (other / "nnUNetPlans.json").unlink()
+    (other / "nnUNetPlansFrom777.json").write_text(json.dumps(plans))
+    return other
+
+
+def test_another_dataset_is_a_source_if_some_plans_of_it_preprocess_alike(dataset: Path) -> None:
+    cases_folder = other_dataset(dataset) / "nnUNetPlans_cases"
+    for file in [*cases_folder.glob("case_00*"), *cases_folder.glob("case_01[1-9]*")]:
+        file.unlink()
+    for case, image in OTHERS.items():
+        blosc2.asarray(image, urlpath=str(cases_folder / f"{case}.b2nd"))
+    labelled, theirs = open_all(datasets=("Dataset778_Other",))
+    assert (theirs.kind, theirs.name) == ("dataset", "Dataset778_Other")
+    assert (names(theirs), theirs.repeated) == (sorted(OTHERS), ("case_010",))
+    assert names(labelled) == sorted(CASES)
+
+
+def test_another_dataset_with_other_plans_is_refused_with_the_command_that_mends_it(dataset: Path) -> None:
+    other_dataset(dataset, spacing=[5.0, 1.0, 1.0])
+    with pytest.raises(SetupError, match=r"(?s)none of its plans preprocess as nnUNetPlans.*spacing: \[5.0") as raised:
+        open_all(datasets=("Dataset778_Other",))
+    assert "genesis preprocess-unlabeled -d Dataset777_Written" in str(raised.value)
+    assert "--datasets Dataset778_Other" in str(raised.value)
+
+
+def test_a_dataset_without_labels_is_the_pool_of_its_name(dataset: Path) -> None:
+    planned = load_planned_configuration(dataset.name)
+    write_pool(planned, "Dataset012_Archive", OTHERS)
+    assert resolve_dataset_name(planned, "12") == "Dataset012_Archive"
+    _, pool = open_all(datasets=("Dataset012_Archive",))
+    assert (pool.kind, names(pool)) == ("pool", sorted(OTHERS))
+    with pytest.raises(SetupError, match="no dataset has this id"):
+        resolve_dataset_name(planned, "13")
+    with pytest.raises(SetupError, match="named twice: Dataset012_Archive"):
+        open_all(datasets=("Dataset012_Archive",), pools=("Dataset012_Archive",))

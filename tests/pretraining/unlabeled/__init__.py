@@ -1,0 +1,1 @@
+"""Tests of pretraining: distortions, pretexts and intensities."""

@@ -1,0 +1,75 @@
+"""The index that is kept equals the list, and never outlives it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from nnunet_genesis.plans import load_planned_configuration
+from nnunet_genesis.pretraining.case_index import CaseIndex
+from nnunet_genesis.pretraining.unlabeled.pool import Pool
+from nnunet_genesis.pretraining.unlabeled.pool_index import INDEX_FILE, index_pool
+from tests.pools import write_pool
+from tests.preprocessed import smooth_cases, write_dataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    write_dataset(tmp_path, smooth_cases(1, (4, 8, 8)), (4, 8, 8), monkeypatch)
+    return write_pool(load_planned_configuration("777"), "mr", smooth_cases(5, (4, 10, 12)))
+
+
+def same(first: CaseIndex, second: CaseIndex) -> bool:
+    return all(np.array_equal(own, vars(second)[name]) for name, own in vars(first).items() if name != "folder")
+
+
+def test_second_time_the_list_is_not_read(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = index_pool(pool)
+    monkeypatch.setattr(Pool, "read_cases", None)
+    assert same(index_pool(pool), first)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", None])
+def test_damaged_or_missing_index_is_made_again(pool: Pool, damage: bytes | None) -> None:
+    first = index_pool(pool)
+    kept = pool.folder / INDEX_FILE
+    if damage is None:
+        kept.write_bytes(kept.read_bytes()[:2000])
+    else:
+        kept.write_bytes(damage)
+    assert same(index_pool(pool), first)
+    assert kept.stat().st_size > 3000
+
+
+def test_a_case_that_is_added_or_done_again_is_in_the_index(pool: Pool) -> None:
+    assert len(index_pool(pool)) == 5
+    lines = pool.cases_file.read_text().splitlines()
+    changed = lines[2].replace('"sha256": "', '"sha256": "ff')
+    with pool.cases_file.open("a") as stream:
+        stream.write(changed + "\n")
+    index = index_pool(pool)
+    assert len(index) == 5
+    assert str(index.sha256[2]).startswith("ff")
+
+
+def test_half_a_line_at_the_end_is_no_case_and_a_broken_one_is_named(pool: Pool) -> None:
+    whole = pool.cases_file.read_text()
+    pool.cases_file.write_text(whole[:-50])
+    assert len(index_pool(pool)) == 4
+    pool.cases_file.write_text(whole.replace('"case_001"', "case_001"))
+    with pytest.raises(Exception, match=r"line 2 of the pool's list of cases cannot be read"):
+        index_pool(pool)
+
+
+def test_folder_that_cannot_be_written_is_no_obstacle(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("read-only file system")
+
+    monkeypatch.setattr(np, "savez", refuse)
+    assert len(index_pool(pool)) == 5
+    assert not list(pool.folder.glob(f"{INDEX_FILE}*"))
