@@ -130,7 +130,13 @@ def _find_reader(dataset_name: str, example: Path) -> Any:
     from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
     description = json.loads((_raw_folder(dataset_name) / "dataset.json").read_text())
-    return determine_reader_writer_from_dataset_json(description, str(example), verbose=False)()
+    # Without an example file the reader is found by its name or by the file ending, and a broken file does not matter.
+    try:
+        return determine_reader_writer_from_dataset_json(description, None, verbose=False)()
+    except RuntimeError as error:
+        raise DataError(
+            f"nnU-Net has no reader for the raw images ({error})", where=example, mend="see file_ending in dataset.json"
+        ) from error
 
 
 def _read_key(reader: Any, case: str, files: Sequence[Path]) -> str:

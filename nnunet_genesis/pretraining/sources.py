@@ -108,9 +108,7 @@ def open_sources(
     sources = [_split(*entry, config=config) for entry in kept if len(entry[1])]
     for folder, index, _, _ in kept:
         if not len(index):
-            LOGGER.warning(
-                "%s %s: every case is excluded or repeated, nothing is drawn from it", folder.kind, folder.name
-            )
+            LOGGER.warning("%s %s: no case is left to learn from", folder.kind, folder.name)
     cases = sum(len(source.train) + len(source.validation) for source in sources)
     if not any(len(source.validation) for source in sources):
         kept_out = sum(len(excluded) for _, _, excluded, _ in kept)

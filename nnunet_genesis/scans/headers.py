@@ -45,6 +45,10 @@ def read_header(files: tuple[str, ...], max_voxels: int) -> Header | None:
         RuntimeError: If SimpleITK cannot read the header.
     """
     for file in files:
+        try:
+            file.encode()
+        except UnicodeEncodeError as error:  # SimpleITK would end the whole process
+            raise ScanProblem(Reason.UNREADABLE, "the file's name is no UTF-8", where=file, mend="rename it") from error
         if not Path(file).is_file():
             raise ScanProblem(Reason.UNREADABLE, "the file has vanished", where=file)
         if Path(file).stat().st_size == 0:

@@ -35,10 +35,10 @@ class Place:
 def name_scans(places: Sequence[Place]) -> list[str]:
     """One identifier per place: deterministic, unique, and safe as a file name of nnU-Net on any system.
 
-    Parts are joined by ``__``. Only ``A-Z a-z 0-9 _ . -`` are kept. A name never starts with a dot, never ends in
-    ``_seg`` (nnU-Net's suffix of segmentations) and has at most 150 bytes. Where that changed the path, eight digits of
-    its SHA-256 are appended, so that different paths keep different names; places that would share a name all get
-    digits of the SHA-256 of their origin. Names that differ in upper and lower case only count as the same.
+    Parts are joined by ``__``. Only ``A-Z a-z 0-9 _ . -`` are kept. A name never starts with a dot or a dash, never
+    ends in ``_seg`` (nnU-Net's suffix of segmentations) and has at most 150 bytes. Where that changed the path, eight
+    digits of its SHA-256 are appended, so that different paths keep different names; places that would share a name all
+    get digits of the SHA-256 of their origin. Names that differ in upper and lower case only count as the same.
     """
     names = [_name_path(place.parts) for place in places]
     for digits in (8, 16, 64):
@@ -55,12 +55,12 @@ def name_scans(places: Sequence[Place]) -> list[str]:
 def _name_path(parts: Sequence[str]) -> str:
     joined = "__".join(parts)
     safe = _FORBIDDEN.sub("-", joined)
-    if safe.startswith("."):
-        safe = "-" + safe[1:]
+    if safe.startswith((".", "-")):
+        safe = "_" + safe[1:]
     if safe.endswith("."):
         safe = safe[:-1] + "-"
     if not safe or _RESERVED.fullmatch(safe):
-        safe += "-"
+        safe = "_" + safe
     if safe != joined or len(safe) > LONGEST_IDENTIFIER:
         return _append(safe, _hash("/".join(parts), 8))
     return safe + "-" if safe.lower().endswith("_seg") else safe

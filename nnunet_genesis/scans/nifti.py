@@ -1,7 +1,8 @@
-"""NIfTI files as they lie on disk: header, length and checksum.
+"""NIfTI files as they lie on disk: header, length, checksum, and voxels that are no numbers.
 
 SimpleITK reads a shortened NIfTI file without complaint, leaves the missing voxels to chance, takes 1 mm for a spacing
-that is zero or no number, and does not compare the checksum of ``.nii.gz``. Hence the file itself is looked at.
+that is zero or no number, puts 0 where a voxel is NaN or infinite, and does not compare the checksum of ``.nii.gz``.
+Hence the file itself is looked at.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from nibabel import nifti1, nifti2
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 _LONGEST_TAIL = 1 << 26  # bytes behind the voxels; more is no scan but a trap
 _BYTE_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
+_FLOATS = {16: "f4", 64: "f8"}
 _COLOURS = {128: 3, 2304: 4}
 _COMPLEX = (32, 1792, 2048)
 
@@ -38,13 +40,15 @@ def read_nifti_header(path: str, max_voxels: int) -> tuple[tuple[int, ...], tupl
             start = file.read(540)
             header = _parse(start, path)
             size = _size(header, path)
-            bytes_per_voxel = int(header["bitpix"]) // 8
-            needed = int(header["vox_offset"]) + bytes_per_voxel * math.prod(size)
+            begin = int(header["vox_offset"])
+            needed = begin + int(header["bitpix"]) // 8 * math.prod(size)
             volume = math.prod(size[:3])
             if volume > max_voxels:
                 text = " x ".join(map(str, size[:3]))
                 raise ScanProblem(Reason.TOO_LARGE, f"{text} voxels, the limit is {max_voxels:,}", where=path)
-            _check_length(file, len(start), needed, path)
+            kind = _FLOATS.get(int(header["datatype"]))
+            dtype = None if kind is None else np.dtype(kind).newbyteorder(header["dim"].dtype.byteorder)
+            _check_voxels(file, begin, needed, dtype, path)
     except (EOFError, OSError, zlib.error) as error:
         raise ScanProblem(Reason.UNREADABLE, f"damaged or shortened ({error})", where=path) from error
     components = _COLOURS.get(int(header["datatype"]), 1) * math.prod(size[4:])
@@ -77,16 +81,24 @@ def _size(header: npt.NDArray[np.void], path: str) -> tuple[int, ...]:
     return size
 
 
-def _check_length(file: IO[bytes], read: int, needed: int, path: str) -> None:
-    """Read to the end, which makes gzip compare its checksum, and compare the length with what the header needs."""
-    if isinstance(file, gzip.GzipFile):
-        while block := file.read(_BLOCK):
-            read += len(block)
-            if read > needed + _LONGEST_TAIL:
-                raise ScanProblem(
-                    Reason.UNREADABLE, f"holds far more than its header says ({needed} bytes)", where=path
-                )
-    else:
-        read = Path(path).stat().st_size
-    if read < needed:
-        raise ScanProblem(Reason.UNREADABLE, f"shortened: {read} of {needed} bytes are there", where=path)
+def _check_voxels(file: IO[bytes], begin: int, end: int, dtype: np.dtype[np.floating[Any]] | None, path: str) -> None:
+    """Compare the length with what the header needs, look for NaN and infinity, and let gzip compare its checksum."""
+    is_packed = isinstance(file, gzip.GzipFile)
+    length = 0 if is_packed else Path(path).stat().st_size
+    bad = 0
+    if is_packed or (dtype is not None and length >= end):
+        length = file.seek(begin)
+        # Blocks hold whole numbers, since their length is a multiple of every kind's.
+        while block := file.read(min(_BLOCK, end - length) if length < end else _BLOCK):
+            if dtype is not None and length < end:
+                numbers = np.frombuffer(block, dtype, count=len(block) // dtype.itemsize)
+                bad += len(numbers) - int(np.count_nonzero(np.isfinite(numbers)))
+            length += len(block)
+            if length > end + _LONGEST_TAIL:
+                if not is_packed:
+                    break
+                raise ScanProblem(Reason.UNREADABLE, f"holds far more than its header says ({end} bytes)", where=path)
+    if length < end:
+        raise ScanProblem(Reason.UNREADABLE, f"shortened: {length} of {end} bytes are there", where=path)
+    if bad:
+        raise ScanProblem(Reason.NOT_FINITE, f"{bad} voxels are NaN or infinite", where=path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -52,6 +53,10 @@ def read_scan(
                 image, properties = _read(scan, reader, rules, temporary)
             except ScanProblem:
                 raise
+            except MemoryError as error:
+                raise ScanProblem(
+                    Reason.TOO_LARGE, "it does not fit into memory", where=where, mend="a lower -np or --max-voxels"
+                ) from error
             except Exception as error:  # readers raise whatever they happen to stumble over
                 printed = chatter.getvalue()
                 raise ScanProblem(Reason.UNREADABLE, _describe(error, printed), where=where) from error
@@ -93,5 +98,6 @@ def _read(
 def _describe(error: Exception, printed: str) -> str:
     """What a reader says went wrong; some of nnU-Net's print it and raise an error without words."""
     lines = [line.strip() for line in (str(error) or printed).splitlines() if line.strip()]
-    # ITK puts the place in its own source first, and what happened last.
-    return f"{type(error).__name__}: {lines[-1][:300]}" if lines else type(error).__name__
+    # SimpleITK begins with the place in its own source; ITK names objects by their address, another one in every run.
+    told = [line for line in lines if not line.startswith("Exception thrown in SimpleITK")] or lines
+    return f"{type(error).__name__}: {re.sub('[(]0x[0-9a-f]+[)]', '', told[0])[:300]}" if told else type(error).__name__

@@ -123,7 +123,7 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise _malformed(table, reader.line_num, f"more than {len(COLUMNS)} values (quote paths with commas)")
             yield reader.line_num, row
     except csv.Error as error:
-        raise _malformed(table, reader.line_num, str(error)) from error
+        raise _malformed(table, reader.reader.line_num, str(error)) from error
 
 
 def _json_rows(table: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:

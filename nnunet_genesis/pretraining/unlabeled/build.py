@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -77,7 +76,7 @@ def build_pool(planned: PlannedConfiguration, inputs: Sequence[Path], name: str,
     with _locked(pool.folder):
         if pool.pool_file.exists():
             pool.check_plans(planned)
-        _clear_partial(pool)
+        pool.clear_partial()
         cases = pool.read_cases()
         _refuse_excluded(pool, {case.scan: case.identifier for case in cases}, options.excluded)
         with count_files() as progress:
@@ -122,7 +121,7 @@ def build_pool(planned: PlannedConfiguration, inputs: Sequence[Path], name: str,
             other_files=found.other_files,
             seconds=time.monotonic() - started,
         )
-        _clear_partial(pool)
+        pool.clear_partial()
         if result.cases:
             draw_pool(pool.folder / "pool.png", result)
     return result
@@ -178,12 +177,3 @@ def _refuse_excluded(pool: Pool, there: Mapping[str, str], excluded: Mapping[str
             where=pool.folder,
             mend="build it under another --name, or delete the folder and build it again",
         )
-
-
-def _clear_partial(pool: Pool) -> None:
-    """Clear away files and folders of processes that died: workers that crashed in this run, or an earlier run."""
-    if pool.partial_folder.is_dir():
-        for entry in pool.partial_folder.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-    pool.clear_partial()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -153,9 +154,8 @@ class Pool:
 
     def clear_partial(self) -> None:
         """Remove what a process that died has left: half a line, and half-written images."""
+        shutil.rmtree(self.partial_folder, ignore_errors=True)
         self.partial_folder.mkdir(parents=True, exist_ok=True)
-        for file in self.partial_folder.iterdir():
-            file.unlink()
         if self.cases_file.exists():
             with self.cases_file.open("rb+") as stream:
                 content = stream.read()

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from nnunet_genesis.plans import load_planned_configuration
-from nnunet_genesis.pretraining.case_index import CaseIndex
 from nnunet_genesis.pretraining.unlabeled.pool import Pool
 from nnunet_genesis.pretraining.unlabeled.pool_index import INDEX_FILE, index_pool
 from tests.pools import write_pool
@@ -16,6 +15,8 @@ from tests.preprocessed import smooth_cases, write_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nnunet_genesis.pretraining.case_index import CaseIndex
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""Which scans are kept without being read, redone, or given a name of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nnunet_genesis.pretraining.unlabeled.pool import PoolCase
+from nnunet_genesis.pretraining.unlabeled.resume import sort_scans
+from nnunet_genesis.scans.problems import Reason
+from nnunet_genesis.scans.scan import Scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def make_scan(folder: Path, name: str, *, identifier: str | None = None, content: str = "voxels") -> Scan:
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{name}.nii"
+    file.write_text(content)
+    return Scan(identifier or name, ((str(file),),))
+
+
+def record(pool: Path, scan: Scan, identifier: str | None = None) -> PoolCase:
+    name = identifier or scan.identifier
+    pool.mkdir(exist_ok=True)
+    (pool / f"{name}.b2nd").write_bytes(b"12345")
+    return PoolCase(
+        identifier=name, file=f"{name}.b2nd", bytes=5, shape=[1, 2, 2, 2], sha256="", scan=f"key of {name}",
+        raw_sha256="", raw_shape=[1, 2, 2, 2], raw_spacing=[1, 1, 1], spacing=[1, 1, 1], foreground="",
+        foreground_share=1.0, statistics=[], sources=scan.sources(), signature=scan.signature(), seconds=0.0,
+    )  # fmt: skip
+
+
+def test_untouched_scans_are_kept_whatever_they_are_called_now(tmp_path: Path) -> None:
+    scan = make_scan(tmp_path / "in", "a", identifier="a")
+    case = record(tmp_path / "pool", scan, "sub__a")
+    sorted_scans = sort_scans([scan], [case], tmp_path / "pool")
+    assert (sorted_scans.kept, sorted_scans.pending) == (["sub__a"], [])
+
+
+def test_changed_scans_and_damaged_images_are_done_again_in_their_place(tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    changed, lost, short = (make_scan(tmp_path / "in", name) for name in ("changed", "lost", "short"))
+    cases = [record(pool, scan) for scan in (changed, lost, short)]
+    make_scan(tmp_path / "in", "changed", content="other voxels")
+    (pool / "lost.b2nd").unlink()
+    (pool / "short.b2nd").write_bytes(b"1")
+    sorted_scans = sort_scans([changed, lost, short], cases, pool)
+    assert sorted_scans.kept == []
+    assert [scan.identifier for scan in sorted_scans.pending] == ["changed", "lost", "short"]
+
+
+def test_another_folders_scan_of_the_same_name_does_not_take_a_cases_place(tmp_path: Path) -> None:
+    first = make_scan(tmp_path / "one", "a")
+    case = record(tmp_path / "pool", first)
+    other = make_scan(tmp_path / "two", "a")
+    pending = sort_scans([other], [case], tmp_path / "pool").pending
+    assert len(pending) == 1
+    assert pending[0].identifier.startswith("a-")
+    assert pending[0].channels == other.channels
+    assert sort_scans([other], [case], tmp_path / "pool").pending == pending, "the same name every time"
+
+
+def test_of_two_series_in_one_folder_a_new_one_does_not_take_the_place_of_a_kept_one(tmp_path: Path) -> None:
+    """Their sources read alike: the folder and the number of slices."""
+    slices = [make_scan(tmp_path / "in", f"slice{number}").channels[0][0] for number in range(4)]
+    known = Scan("series", ((slices[0], slices[1]),))
+    case = record(tmp_path / "pool", known)
+    new, renamed = Scan("series", ((slices[2], slices[3]),)), Scan("series-2", known.channels)
+    assert new.sources() == known.sources()
+    sorted_scans = sort_scans([new, renamed], [case], tmp_path / "pool")
+    assert sorted_scans.kept == ["series"]
+    assert [scan.channels for scan in sorted_scans.pending] == [new.channels]
+    assert sorted_scans.pending[0].identifier != "series"
+
+
+def test_files_that_vanish_meanwhile_are_reported(tmp_path: Path) -> None:
+    scan, gone = make_scan(tmp_path / "in", "a"), make_scan(tmp_path / "in", "gone")
+    case = record(tmp_path / "pool", scan)
+    (tmp_path / "in" / "gone.nii").unlink()
+    sorted_scans = sort_scans([scan, gone], [case], tmp_path / "pool")
+    assert sorted_scans.kept == ["a"]
+    assert [(skipped.identifier, skipped.reason) for skipped in sorted_scans.skipped] == [("gone", Reason.UNREADABLE)]

@@ -1,0 +1,1 @@
+"""Tests of raw scans: finding, naming, reading, checking and hashing."""

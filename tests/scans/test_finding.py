@@ -1,0 +1,207 @@
+"""Finding: what is a scan, what belongs together, what is left out and why."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.scans.finding import FoundScans, find_scans
+from nnunet_genesis.scans.problems import Reason
+from tests.scans.files import voxels, write_dicom_series, write_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = (3, 5, 4)
+
+
+def image(file: Path) -> Path:
+    return write_image(file, voxels(SMALL))
+
+
+def names(found: FoundScans) -> list[str]:
+    return [scan.identifier for scan in found.scans]
+
+
+def reasons(found: FoundScans) -> dict[str, Reason]:
+    return {skipped.identifier: skipped.reason for skipped in found.skipped}
+
+
+def test_all_formats_are_found_whatever_the_case_of_the_ending(tmp_path: Path) -> None:
+    for ending in (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"):
+        image(tmp_path / "deep" / "er" / f"x{ending.replace('.', '')}{ending}")
+    image(tmp_path / "upper.nii.gz").rename(tmp_path / "upper.NII.GZ")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "picture.png").write_bytes(b"x")
+    (tmp_path / ".hidden.nii.gz").write_bytes(b"x")
+    looked_at: list[int] = []
+    found = find_scans([tmp_path], num_channels=1, progress=looked_at.append)
+    assert names(found) == sorted(
+        ["upper", *(f"deep__er__x{e}" for e in ("nii", "niigz", "nrrd", "nhdr", "mha", "mhd"))]
+    )
+    assert found.other_files == 4  # text, picture and the voxels of .mhd and .nhdr
+    assert found.skipped == []
+    assert looked_at[-1] == len(found.scans) + found.other_files
+    assert any("1 hidden" in note for note in found.notes)
+    assert "picture" in names(find_scans([tmp_path], num_channels=1, endings=frozenset({".PNG"})))
+
+
+def test_numbered_files_are_channels(tmp_path: Path) -> None:
+    for name in ("full_0000", "full_0001", "first_0000", "second_0001", "three_0000", "three_0001", "three_0002"):
+        image(tmp_path / f"{name}.nii.gz")
+    image(tmp_path / "both.nii.gz")
+    found = find_scans([tmp_path], num_channels=2)
+    assert names(found) == ["both", "full"]
+    assert found.scans[1].channels == tuple((str(tmp_path / f"full_000{n}.nii.gz"),) for n in (0, 1))
+    assert reasons(found) == dict.fromkeys(["first", "second", "three"], Reason.CHANNELS)
+    details = {skipped.identifier: skipped.detail for skipped in found.skipped}
+    assert details["first"].endswith("there: 0000; missing: 0001")
+    assert details["second"].endswith("there: 0001; missing: 0000")
+    assert details["three"].endswith("too many: 0002")
+
+
+def test_numbered_cases_are_no_channels(tmp_path: Path) -> None:
+    for number in (1, 2, 150):
+        image(tmp_path / f"ct_{number:04d}.nii.gz")
+    found = find_scans([tmp_path], num_channels=1)
+    assert names(found) == ["ct_0001", "ct_0002", "ct_0150"]
+    assert "taken as 3 scans" in found.notes[0]
+
+
+def test_only_images_of_a_raw_dataset_are_taken(tmp_path: Path) -> None:
+    for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs", "other"):
+        image(tmp_path / "Dataset001_X" / folder / "x_0000.nii.gz")
+    image(tmp_path / "elsewhere" / "labelsTr" / "x.nii.gz")
+    (tmp_path / "Dataset001_X" / "dataset.json").write_text("{}")
+    found = find_scans([tmp_path], num_channels=1)
+    assert names(found) == ["Dataset001_X__imagesTr__x"]
+    notes = "\n".join(found.notes)
+    for left_out in ("Dataset001_X/labelsTr", "Dataset001_X/labelsTs", "Dataset001_X/other", "elsewhere/labelsTr"):
+        assert f"{tmp_path / left_out} is left out" in notes
+    assert "--imagesTs" in notes
+    assert names(find_scans([tmp_path / "Dataset001_X" / "imagesTs"], num_channels=1)) == ["x"]
+    assert names(find_scans([tmp_path / "Dataset001_X" / "labelsTr"], num_channels=1)) == []
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    image(tmp_path / "in" / "a" / "x.nii.gz")
+    (tmp_path / "in" / "a" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "b").symlink_to(tmp_path / "in" / "a")
+    (tmp_path / "in" / "link.nii.gz").symlink_to(tmp_path / "in" / "a" / "x.nii.gz")
+    (tmp_path / "in" / "gone.nii.gz").symlink_to(tmp_path / "nowhere")
+    found = find_scans([tmp_path / "in", tmp_path / "in" / "a"], num_channels=1)
+    assert names(found) == ["a__x", "link"]
+    assert list(reasons(found).values()) == [Reason.UNREADABLE]
+    assert found.skipped[0].detail == "a link to nothing"
+
+
+def test_folder_that_cannot_be_listed_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    image(tmp_path / "a" / "x.nii.gz")
+    image(tmp_path / "b" / "y.nii.gz")
+    listing = os.scandir
+
+    def refuse(folder: Path) -> object:
+        if folder == tmp_path / "a":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listing(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_scans([tmp_path], num_channels=1)
+    assert names(found) == ["b__y"]
+    assert reasons(found) == {"a": Reason.UNREADABLE}
+    assert "Permission denied" in found.skipped[0].detail
+
+
+def test_inputs_that_are_missing_or_no_images_are_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="there is no file or folder"):
+        find_scans([tmp_path / "nowhere"], num_channels=1)
+    (tmp_path / "x.txt").write_text("x")
+    with pytest.raises(SetupError, match="this is no image"):
+        find_scans([tmp_path / "x.txt"], num_channels=1)
+
+
+def test_single_files_and_equal_names_below_two_inputs(tmp_path: Path) -> None:
+    files = [image(tmp_path / "a" / f"x_000{number}.nii.gz") for number in (0, 1)]
+    assert names(find_scans(files, num_channels=2)) == ["x"]
+    image(tmp_path / "b" / "y.nii.gz")
+    image(tmp_path / "c" / "y.nii.gz")
+    both = find_scans([tmp_path / "b", tmp_path / "c"], num_channels=1)
+    assert len(set(names(both))) == 2
+    assert names(both) == names(find_scans([tmp_path / "c", tmp_path / "b"], num_channels=1))
+
+
+def test_several_series_in_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "patient"
+    write_dicom_series(folder, voxels((5, 16, 16)), series_uid="1.2.1", prefix="a")
+    write_dicom_series(folder, voxels((4, 16, 16)), series_uid="1.2.2", prefix="b")
+    write_dicom_series(folder, voxels((6, 8, 16)), series_uid="1.2.2", prefix="c")
+    found = find_scans([tmp_path / "in"], num_channels=1)
+    assert sorted(len(scan.channels[0]) for scan in found.scans) == [4, 5, 6]
+    assert all(scan.identifier.startswith("patient__series-") for scan in found.scans)
+    assert found.scans == find_scans([tmp_path / "in"], num_channels=1).scans
+    refused = find_scans([tmp_path / "in"], num_channels=2)
+    assert set(reasons(refused).values()) == {Reason.CHANNELS}
+
+
+def test_slices_are_ordered_by_position_and_files_need_no_ending(tmp_path: Path) -> None:
+    files = write_dicom_series(tmp_path / "patient", voxels((9, 16, 16)))
+    renamed = [file.rename(file.with_name(f"1.2.840.{index * 5 % 9}")) for index, file in enumerate(files)]
+    (tmp_path / "patient" / "README").write_text("no DICOM")
+    found = find_scans([tmp_path], num_channels=1)
+    assert names(found) == ["patient"]
+    assert found.scans[0].channels == (tuple(str(file) for file in renamed),)
+    assert found.scans[0].sources() == [f"{tmp_path / 'patient'} (9 slices)"]
+    assert found.other_files == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "detail"),
+    [
+        ({"skip_slices": (3,)}, Reason.MISSING_SLICES, "a gap of 6 mm between slices 3 and 4 of 7, usually 3 mm"),
+        ({"skip_slices": (0, 7)}, None, ""),
+        ({"jitter": {4: 0.4}}, Reason.UNEVEN_SLICES, "slices 4 and 5 are 3.4 mm apart, usually 3 mm"),
+        ({"jitter": {4: 0.1}}, None, ""),
+        ({"volumes": 2}, Reason.DIMENSIONS, "16 slices at only 8 positions"),
+        ({"positions": False}, Reason.UNREADABLE, "no slice positions"),
+    ],
+)
+def test_geometry_of_series(tmp_path: Path, options: dict[str, object], reason: Reason | None, detail: str) -> None:
+    write_dicom_series(tmp_path / "patient", voxels((8, 16, 16)), **options)  # type: ignore[arg-type]
+    found = find_scans([tmp_path], num_channels=1)
+    if reason is None:
+        assert names(found) == ["patient"]
+    else:
+        assert reasons(found) == {"patient": reason}
+        assert found.skipped[0].detail.startswith(detail)
+
+
+def test_damaged_and_other_dicom_files(tmp_path: Path) -> None:
+    import pydicom
+    from pydicom.uid import BasicTextSRStorage
+
+    files = write_dicom_series(tmp_path / "patient", voxels((4, 16, 16)))
+    report = pydicom.dcmread(files[0], stop_before_pixels=True)
+    del report.Rows, report.Columns
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = BasicTextSRStorage
+    report.save_as(tmp_path / "patient" / "report.dcm")
+    (tmp_path / "patient" / "cut.dcm").write_bytes(files[0].read_bytes()[:300])
+    (tmp_path / "patient" / "empty.dcm").write_bytes(b"")
+    found = find_scans([tmp_path], num_channels=1)
+    assert names(found) == ["patient"]
+    assert reasons(found) == {"patient__cut": Reason.UNREADABLE, "patient__empty": Reason.UNREADABLE}
+    assert found.other_files == 1
+
+
+def test_names_of_files_that_are_hostile(tmp_path: Path) -> None:
+    source = image(tmp_path / "x.nii.gz")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("new\nline", "ümlaut", "x" * 248, "case_seg", "a b", "con", "plain"):
+        shutil.copy(source, folder / f"{name}.nii.gz")
+    found = find_scans([folder], num_channels=1)
+    assert len(set(names(found))) == len(found.scans) == 7
