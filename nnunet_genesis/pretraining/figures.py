@@ -52,11 +52,13 @@ def draw_progress(file: Path, history: Sequence[dict[str, Any]], baselines: Base
     top.plot(
         epochs, [entry["val_loss"] for entry in history], label="validation", color="tab:orange", marker=marker, ms=3
     )
-    for name, own in baselines.sources.items() if len(baselines.sources) > 1 else ():
+    several = baselines.sources if len(baselines.sources) > 1 else {}
+    for number, (name, own) in enumerate(several.items()):
         # Sources differ in how hard they are: each is named with what its best blur would give.
         losses = [entry[source_loss(name)] for entry in history]
         label = f"{name} (best blur: {own.blurred:.3g})"
-        top.plot(epochs, losses, label=label, linewidth=1, alpha=0.8)
+        # The first two colours of the cycle are those of the curves above.
+        top.plot(epochs, losses, label=label, color=f"C{2 + number % 8}", linestyle="--", linewidth=1)
     lines = (
         ("identity", "input returned", ":"),
         ("blurred", "best blur of the input", "--"),
