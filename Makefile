@@ -7,13 +7,26 @@ BIN := $(ENVIRONMENT)/bin
 INSTALLED := $(ENVIRONMENT)/.nnunet-genesis-installed
 DEMO_OUTPUT ?= demo_report
 
-.PHONY: demo test lint format bench
+# Releases of nnU-Net that `make test-versions` runs the tests against, each in an environment of its own (6 GB each).
+NNUNET_VERSIONS ?= 2.6.4 newest
+
+.PHONY: demo test test-versions lint format bench
 
 demo: $(INSTALLED)
 	$(BIN)/genesis demo --output $(DEMO_OUTPUT)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+test-versions:
+	@set -e; for version in $(NNUNET_VERSIONS); do \
+		environment=".venv-nnunetv2-$$version"; echo "== nnunetv2 $$version, in $$environment"; \
+		case "$$version" in newest) package=nnunetv2;; *) package="nnunetv2==$$version";; esac; \
+		test -x "$$environment/bin/python" || $(PYTHON) -m venv "$$environment"; \
+		"$$environment/bin/python" -m pip install --quiet --upgrade "$$package" --editable ".[dev]"; \
+		"$$environment/bin/python" -m pip list 2>/dev/null | grep -i -E "^(nnunetv2|torch) "; \
+		"$$environment/bin/python" -m pytest tests/test_upstream.py tests/test_discovery.py tests/trainers tests/integration; \
+	done
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.networks import build_network
 from nnunet_genesis.preprocessing_facts import describe_preprocessing
+from nnunet_genesis.upstream import check_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,6 +167,7 @@ def load_planned_configuration(
             mend="-c with one of these",
         )
 
+    check_upstream("plans")
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     manager = PlansManager(plans)

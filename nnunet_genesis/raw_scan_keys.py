@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.scans.voxel_hash import scan_key, shape_part
+from nnunet_genesis.upstream import check_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -81,6 +82,7 @@ def read_scan_keys(
         SetupError: If ``nnUNet_raw``, the dataset or a case in it is missing.
         DataError: If an image cannot be read.
     """
+    check_upstream("raw")
     there = find_raw_cases(dataset_name, part)
     wanted = sorted(there if cases is None else cases)
     missing = [case for case in wanted if case not in there]

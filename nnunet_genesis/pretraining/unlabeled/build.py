@@ -23,6 +23,7 @@ from nnunet_genesis.pretraining.unlabeled.sifting import Sifter
 from nnunet_genesis.pretraining.unlabeled.supervised import run_supervised
 from nnunet_genesis.pretraining.unlabeled.worker import prepare_scan, start_worker
 from nnunet_genesis.scans.finding import find_scans
+from nnunet_genesis.upstream import check_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -71,6 +72,7 @@ def build_pool(planned: PlannedConfiguration, inputs: Sequence[Path], name: str,
             are excluded now, or cannot be written.
         DataError: If an existing pool's files are damaged.
     """
+    check_upstream("preprocessing")
     started = time.monotonic()
     pool = Pool(planned.pools_folder / name)
     with _locked(pool.folder):
