@@ -9,17 +9,38 @@ import textwrap
 import pytest
 
 
+FIND = """
+try:
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find
+except ImportError:  # before 2.8, the commands looked trainers up like this
+    from os.path import join
+    import nnunetv2
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+    def find(name):
+        folder = join(nnunetv2.__path__[0], "training", "nnUNetTrainer")
+        found = recursive_find_python_class(folder, name, "nnunetv2.training.nnUNetTrainer")
+        if found is None:
+            raise RuntimeError("Could not find requested nnunet trainer")
+        return found
+"""
+"""nnU-Net's own look-up."""
+
+
 def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
     )
 
 
+def run_finding(code: str) -> subprocess.CompletedProcess[str]:
+    return run(FIND + textwrap.dedent(code))
+
+
 def test_stock_lookup_finds_our_names_stock_names_and_nothing_else() -> None:
-    result = run(
+    result = run_finding(
         """
         import pickle
-        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find
         ours = find("nnUNetTrainerGenesis_scratch_3epochs")
         assert ours.__name__ == "nnUNetTrainerGenesis_scratch_3epochs" and ours.recipe.epochs == 3
         assert find("nnUNetTrainerGenesis").recipe.scratch is False
@@ -37,9 +58,8 @@ def test_stock_lookup_finds_our_names_stock_names_and_nothing_else() -> None:
 
 
 def test_misspelt_name_reaches_the_user_as_our_error() -> None:
-    result = run(
+    result = run_finding(
         """
-        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find
         find("nnUNetTrainerGenesis_warmpu")
         """
     )
