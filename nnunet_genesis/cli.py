@@ -131,9 +131,7 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
     from nnunet_genesis.plans import load_planned_configuration
     from nnunet_genesis.pretraining.run_files import stored_config
 
-    planned = load_planned_configuration(
-        options.dataset, options.plans, options.configuration, needs_cases=not options.no_labelled
-    )
+    planned = load_planned_configuration(options.dataset, options.plans, options.configuration, needs_cases=False)
     stored: dict[str, Any] | None = None
     pretext = options.pretext or "models-genesis"
     folder = checkpoint.folder_name(pretext, planned.plans_name, planned.configuration)
@@ -181,9 +179,7 @@ def _preview(options: argparse.Namespace) -> int:
 
     if options.count < 1:
         raise SetupError(f"--count {options.count}: must be at least 1", mend="--count 3")
-    planned = load_planned_configuration(
-        options.dataset, options.plans, options.configuration, needs_cases=not options.no_labelled
-    )
+    planned = load_planned_configuration(options.dataset, options.plans, options.configuration, needs_cases=False)
     config = _resolve_config(options, planned, stored=None)
     default = f"genesis_preview_{planned.dataset_name}_{planned.configuration}"
 

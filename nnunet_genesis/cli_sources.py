@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.config import SOURCE_WEIGHTS
-from nnunet_genesis.errors import SetupError
 
 if TYPE_CHECKING:
     import argparse
@@ -56,8 +55,8 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
         dest="exclude_file",
         type=Path,
         metavar="FILE",
-        help="keep the cases listed in a text file out, and every scan with the same voxels; per line a CASE of the"
-        " dataset, or POOL/CASE",
+        help="keep the scans that a text file names out, under any name; per line a CASE of the dataset (imagesTr or"
+        " imagesTs), POOL/CASE, or a path relative to the list",
     )
 
 
@@ -78,15 +77,7 @@ def resolve_sources(options: argparse.Namespace, planned: PlannedConfiguration) 
     if options.no_labelled:
         settings["labelled"] = False
     if options.exclude_file is not None:
-        settings["exclude"] = _read_list(options.exclude_file)
+        from nnunet_genesis.pretraining.exclusion_list import resolve_exclusions
+
+        settings["exclude"] = resolve_exclusions(planned, options.exclude_file)
     return settings
-
-
-def _read_list(file: Path) -> tuple[str, ...]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise SetupError(
-            f"--exclude: the list cannot be read ({error})", where=file, mend="--exclude with a text file"
-        ) from error
-    return tuple(sorted({line.strip() for line in lines if line.strip() and not line.startswith("#")}))

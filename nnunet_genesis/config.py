@@ -75,7 +75,7 @@ class PretrainingConfig:
         val_fraction: Share of the cases that is held out for validation pairs, at least one case.
         val_pairs: Number of fixed validation pairs.
         exclude_fold: Fold whose validation cases, and scans equal to them, never enter pretraining, or None.
-        exclude: Further cases that never enter: CASE of the dataset, or POOL/CASE.
+        exclude: Further cases that never enter: CASE of the dataset, POOL/CASE, or ``scan:`` and a key of raw voxels.
         labelled: Whether the dataset's own cases are learned from.
         pools: Names of pools of unlabeled scans.
         datasets: Names of further datasets, preprocessed by the same rules.

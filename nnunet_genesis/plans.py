@@ -97,11 +97,11 @@ class PlannedConfiguration:
         else:
             from nnunetv2.utilities.crossval_split import generate_crossval_split
 
-            cases = list_cases(self.cases_folder)
+            cases = list_cases(self.cases_folder) if self.cases_folder.is_dir() else []
             if len(cases) < 5:
                 raise SetupError(
                     f"--exclude-fold {fold}: nnU-Net cannot make 5 folds of {len(cases)} cases",
-                    where=splits_file,
+                    where=self.cases_folder,
                     mend="write splits_final.json yourself, or leave --exclude-fold out",
                 )
             splits = generate_crossval_split(cases, seed=12345, n_splits=5)
@@ -173,15 +173,10 @@ def load_planned_configuration(
     manager = PlansManager(plans)
     settings = manager.get_configuration(configuration)
     cases_folder = dataset_folder / settings.data_identifier
-    preprocess = f"nnUNetv2_preprocess -d {dataset_id} -p {plans_name} -c {configuration}"
-    if needs_cases and not cases_folder.is_dir():
-        raise SetupError(f"configuration {configuration} is not preprocessed", where=cases_folder, mend=preprocess)
-    if needs_cases and not list_cases(cases_folder):
-        raise SetupError("no preprocessed case (.b2nd, .npz or .npy) found", where=cases_folder, mend=preprocess)
     channel_names = read_channel_names(dataset_json)
     intensities = manager.foreground_intensity_properties_per_channel
     patch_size = tuple(int(voxels) for voxels in settings.patch_size)
-    return PlannedConfiguration(
+    planned = PlannedConfiguration(
         dataset_name=dataset_name,
         plans_name=plans_name,
         configuration=configuration,
@@ -200,6 +195,28 @@ def load_planned_configuration(
         preprocessing=describe_preprocessing(plans, settings.configuration),
         plans=plans,
     )
+    if needs_cases:
+        require_cases(planned)
+    return planned
+
+
+def require_cases(planned: PlannedConfiguration) -> None:
+    """Make sure that the dataset's own cases are preprocessed.
+
+    Raises:
+        SetupError: If they are not.
+    """
+    preprocess = (
+        f"nnUNetv2_preprocess -d {int(planned.dataset_name[7:10])} -p {planned.plans_name} -c {planned.configuration}"
+    )
+    if not planned.cases_folder.is_dir():
+        raise SetupError(
+            f"configuration {planned.configuration} is not preprocessed", where=planned.cases_folder, mend=preprocess
+        )
+    if not list_cases(planned.cases_folder):
+        raise SetupError(
+            "no preprocessed case (.b2nd, .npz or .npy) found", where=planned.cases_folder, mend=preprocess
+        )
 
 
 def find_dataset_folder(dataset_name_or_id: str) -> Path:

@@ -36,6 +36,8 @@ def describe_preprocessing(plans: Mapping[str, Any], configuration: Mapping[str,
             for channel, scheme in enumerate(schemes)
             if scheme == "CTNormalization"
         },
+        # Readers that reorient change the array; which of the others read a file does not matter.
+        "reorients": str(plans.get("image_reader_writer", "")).endswith("WithReorient"),
         "preprocessor": configuration.get("preprocessor_name", "DefaultPreprocessor"),
         "resampling": configuration.get("resampling_fn_data", "resample_data_or_seg_to_shape"),
         "resampling_options": dict(configuration.get("resampling_fn_data_kwargs", {})),

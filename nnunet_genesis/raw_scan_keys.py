@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import SimpleITK as sitk
 from tqdm import tqdm
 
-from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.errors import DataError, GenesisError, SetupError
+from nnunet_genesis.scans.headers import read_header
 from nnunet_genesis.scans.voxel_hash import scan_key, shape_part
 from nnunet_genesis.upstream import check_upstream
 
@@ -27,8 +30,21 @@ SCAN_KEYS_FILE = "GenesisScanKeys.json"
 Part = Literal["imagesTr", "imagesTs"]
 
 
+@dataclass(frozen=True)
+class ScanKeys:
+    """Keys of raw images.
+
+    Attributes:
+        keys: By name of the case; without those of other shapes, where only some shapes were asked for.
+        unreadable: Why there is no key, by name of the case.
+    """
+
+    keys: dict[str, str]
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
 def find_raw_cases(dataset_name: str, part: Part) -> dict[str, list[Path]]:
-    """The raw images of a dataset, as nnU-Net finds them.
+    """The raw images of a dataset, as nnU-Net finds them; hidden files are left out.
 
     Args:
         dataset_name: E.g. ``Dataset004_Hippocampus``.
@@ -38,10 +54,9 @@ def find_raw_cases(dataset_name: str, part: Part) -> dict[str, list[Path]]:
         Files of every case, one per channel, by the name of the case. Empty where the folder does not exist.
 
     Raises:
-        SetupError: If ``nnUNet_raw`` or the dataset in it is missing.
+        SetupError: If ``nnUNet_raw``, the dataset in it or its description is missing or cannot be read.
     """
-    folder = _raw_folder(dataset_name)
-    description = json.loads((folder / "dataset.json").read_text())
+    folder, description = _open_dataset(dataset_name)
     if part == "imagesTr" and "dataset" in description:
         from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
@@ -51,12 +66,31 @@ def find_raw_cases(dataset_name: str, part: Part) -> dict[str, list[Path]]:
     cases: dict[str, list[Path]] = {}
     if (folder / part).is_dir():
         for file in sorted((folder / part).iterdir()):
-            if file.name.endswith(ending):
+            if file.name.endswith(ending) and not file.name.startswith("."):
                 cases.setdefault(file.name[: -len(ending) - len("_0000")], []).append(file)
     return cases
 
 
 def read_scan_keys(
+    dataset_name: str, part: Part, cases: Collection[str] | None, *, cache_file: Path, workers: int
+) -> dict[str, str]:
+    """Make the keys of raw images, all of which must be readable; see `try_scan_keys`.
+
+    Raises:
+        SetupError: If ``nnUNet_raw``, the dataset or a case in it is missing.
+        DataError: If an image cannot be read.
+    """
+    found = try_scan_keys(dataset_name, part, cases, cache_file=cache_file, workers=workers)
+    for case, why in found.unreadable.items():
+        raise DataError(
+            f"the raw images of case {case} cannot be read ({why})",
+            where=find_raw_cases(dataset_name, part)[case][0],
+            mend="nnUNetv2_plan_and_preprocess --verify_dataset_integrity finds such cases",
+        )
+    return found.keys
+
+
+def try_scan_keys(
     dataset_name: str,
     part: Part,
     cases: Collection[str] | None,
@@ -64,7 +98,7 @@ def read_scan_keys(
     cache_file: Path,
     workers: int,
     shapes: Collection[str] | None = None,
-) -> dict[str, str]:
+) -> ScanKeys:
     """Make the keys of raw images, see `nnunet_genesis.scans.voxel_hash.scan_key`.
 
     Args:
@@ -75,12 +109,8 @@ def read_scan_keys(
         workers: Threads that read.
         shapes: Only images of these shapes are read (`shape_part`); an image of another shape cannot be equal.
 
-    Returns:
-        Keys by name of the case; without those of other shapes.
-
     Raises:
         SetupError: If ``nnUNet_raw``, the dataset or a case in it is missing.
-        DataError: If an image cannot be read.
     """
     check_upstream("raw")
     there = find_raw_cases(dataset_name, part)
@@ -89,68 +119,93 @@ def read_scan_keys(
     if missing:
         raise SetupError(
             f"{len(missing)} case(s) have no raw images, the first is {missing[0]}",
-            where=_raw_folder(dataset_name) / part,
+            where=_open_dataset(dataset_name)[0] / part,
             mend="put the raw images back, or point nnUNet_raw to where they are",
         )
     known = _read_cache(cache_file)
     keys: dict[str, str] = {}
-    pending: dict[str, tuple[Sequence[Path], list[Any]]] = {}
+    unreadable: dict[str, str] = {}
+    pending: dict[str, list[list[Any]]] = {}
     for case in wanted:
-        signature = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in there[case]]
+        try:
+            signature = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in there[case]]
+        except OSError as error:  # a link to nothing, for example
+            unreadable[case] = str(error)
+            continue
         entry = known.get(f"{part}/{case}")
         if entry and entry["files"] == signature:
             keys[case] = entry["key"]
         elif shapes is None or _may_have_shape(there[case][0], shapes):
-            pending[case] = there[case], signature
+            pending[case] = signature
     if pending:
-        reader = _find_reader(dataset_name, next(iter(pending.values()))[0][0])
+        reader = _find_reader(dataset_name)
         with ThreadPoolExecutor(max(1, workers)) as pool:  # reading and sorting release the interpreter lock
-            made = pool.map(lambda case: _read_key(reader, case, pending[case][0]), pending)
+            made = pool.map(lambda case: _read_key(reader, there[case]), pending)
             bar = tqdm(made, total=len(pending), desc=f"comparing scans ({part})", unit="scan", disable=None)
-            for case, key in zip(pending, bar, strict=True):
-                keys[case] = key
-                known[f"{part}/{case}"] = {"files": pending[case][1], "key": key}
+            for case, (key, problem) in zip(pending, bar, strict=True):
+                if key is None:
+                    unreadable[case] = problem
+                else:
+                    keys[case] = key
+                    known[f"{part}/{case}"] = {"files": pending[case], "key": key}
         _write_cache(cache_file, known)
-    return {case: key for case, key in keys.items() if shapes is None or key.split(":")[0] in shapes}
+    kept = {case: key for case, key in keys.items() if shapes is None or key.split(":")[0] in shapes}
+    return ScanKeys(kept, unreadable)
 
 
-def _raw_folder(dataset_name: str) -> Path:
+def _open_dataset(dataset_name: str) -> tuple[Path, dict[str, Any]]:
+    """Folder and description of a raw dataset."""
     root = os.environ.get("nnUNet_raw")
     if not root:
         raise SetupError("the environment variable nnUNet_raw is not set", mend="export nnUNet_raw=/path/to/nnUNet_raw")
     folder = Path(root) / dataset_name
-    if not (folder / "dataset.json").is_file():
+    file = folder / "dataset.json"
+    if not file.is_file():
         raise SetupError(
             f"the raw images of {dataset_name} are not here: no dataset.json",
             where=folder,
             mend="point nnUNet_raw to where they are",
         )
-    return folder
+    try:
+        description = json.loads(file.read_text())
+        str(description["file_ending"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise SetupError(
+            f"dataset.json of the raw images cannot be used ({type(error).__name__}: {error})",
+            where=file,
+            mend="write it as nnU-Net's documentation/dataset_format.md says",
+        ) from error
+    return folder, description
 
 
-def _find_reader(dataset_name: str, example: Path) -> Any:
+def _find_reader(dataset_name: str) -> Any:
     from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
-    description = json.loads((_raw_folder(dataset_name) / "dataset.json").read_text())
+    folder, description = _open_dataset(dataset_name)
     # Without an example file the reader is found by its name or by the file ending, and a broken file does not matter.
     try:
         return determine_reader_writer_from_dataset_json(description, None, verbose=False)()
     except RuntimeError as error:
-        raise DataError(
-            f"nnU-Net has no reader for the raw images ({error})", where=example, mend="see file_ending in dataset.json"
+        raise SetupError(
+            f"nnU-Net has no reader for the raw images ({error})",
+            where=folder / "dataset.json",
+            mend="correct its file_ending",
         ) from error
 
 
-def _read_key(reader: Any, case: str, files: Sequence[Path]) -> str:
+def _read_key(reader: Any, files: Sequence[Path]) -> tuple[str | None, str]:
+    """Key of a scan, or None and what is wrong with its files."""
     try:
+        for file in files:
+            # Readers take shortened NIfTI files for whole ones, and the key would be that of arbitrary memory.
+            read_header((str(file),), max_voxels=sys.maxsize)
         voxels, _ = reader.read_images([str(file) for file in files])
+        return scan_key(voxels), ""
+    except GenesisError as error:
+        return None, error.problem
     except Exception as error:  # readers raise whatever they stumble over
-        raise DataError(
-            f"the raw images of case {case} cannot be read ({type(error).__name__}: {error})",
-            where=files[0],
-            mend="nnUNetv2_plan_and_preprocess --verify_dataset_integrity finds such cases",
-        ) from error
-    return scan_key(voxels)
+        lines = str(error).strip().splitlines()
+        return None, f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
 
 def _may_have_shape(file: Path, shapes: Collection[str]) -> bool:

@@ -39,6 +39,8 @@ def tiny_plans(patch_size: tuple[int, ...], channels: int, *, scheme: str = "ZSc
     return {
         "dataset_name": DATASET,
         "plans_name": "nnUNetPlans",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
         "configurations": {"2d" if dim == 2 else "3d_fullres": configuration},
         "foreground_intensity_properties_per_channel": {str(channel): statistics for channel in range(channels)},
     }

@@ -78,6 +78,8 @@ def test_checkpoint_says_where_it_comes_from(dataset: Path, tmp_path: Path) -> N
             "num_validation_cases": 1,
             "num_excluded": 1,
             "num_repeated": 0,
+            "own": True,
+            "num_without_key": 5,
             "chance": 1.0,
         }
     ]

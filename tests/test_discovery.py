@@ -8,7 +8,6 @@ import textwrap
 
 import pytest
 
-
 FIND = """
 try:
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name as find

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis import __version__
 from nnunet_genesis.checkpoint import FORMAT_VERSION
 from nnunet_genesis.pretraining.source_folders import OWN_CASES
+from nnunet_genesis.pretraining.sources import qualified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ def describe_run(
         "num_cases": sum(len(source.train) for source in sources),
         "cases": {name: sha for source in sources for name, sha in _hashes(source, source.train)},
         "validation_cases": {name: sha for source in sources for name, sha in _hashes(source, source.validation)},
-        "excluded_cases": [_qualified(source, case) for source in sources for case in source.excluded],
+        "excluded_cases": [qualified(source.name, case) for source in sources for case in source.excluded],
         "scans": sorted(
             {str(key) for source in sources for key in (*source.train.scans, *source.validation.scans) if key}
         ),
@@ -62,10 +63,12 @@ def describe_run(
             {
                 "name": source.name,
                 "kind": source.kind,
+                "own": source.name == OWN_CASES,
                 "num_cases": len(source.train),
                 "num_validation_cases": len(source.validation),
                 "num_excluded": len(source.excluded),
                 "num_repeated": len(source.repeated),
+                "num_without_key": sum(not key for key in (*source.train.scans, *source.validation.scans)),
                 "chance": source.chance,
             }
             for source in sources
@@ -108,13 +111,9 @@ def nnssl_adaptation_plan(planned: PlannedConfiguration) -> dict[str, Any]:
     }
 
 
-def _qualified(source: Source, case: str) -> str:
-    return case if source.name == OWN_CASES else f"{source.name}/{case}"
-
-
 def _hashes(source: Source, index: CaseIndex) -> list[tuple[str, str]]:
     return [
-        (_qualified(source, str(case)), str(sha256))
+        (qualified(source.name, str(case)), str(sha256))
         for case, sha256 in zip(index.identifiers, index.sha256, strict=True)
     ]
 

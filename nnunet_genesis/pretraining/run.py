@@ -117,7 +117,7 @@ def _run(
 ) -> bool:
     if options.continue_run and resumed is None:
         LOGGER.warning("--c: there is no checkpoint to continue from in %s, starting a new run", options.output)
-    sources = _open_sources(fabric, planned, config, options, folders)
+    sources = _open_sources(fabric, planned, config, options, folders, earlier=resumed and resumed["genesis"])
     generator = numpy_generator(config.seed, Stream.INTENSITIES)
     intensities = measure_range(planned, sample_intensities(sources, generator, workers=options.workers))
     pretext = build_pretext(config, planned.patch_size, intensities)
@@ -233,16 +233,20 @@ def _open_sources(
     config: PretrainingConfig,
     options: RunOptions,
     folders: list[SourceFolder],
+    *,
+    earlier: dict[str, Any] | None,
 ) -> list[Source]:
     """Open the sources in the first process; all others get its result, or fail with its error."""
-    outcome: list[Source] | GenesisError | None = None
+    outcome: list[Source] | GenesisError | OSError | None = None
     if fabric.is_global_zero:
         try:
-            outcome = open_sources(planned, config, folders, workers=options.workers, show_progress=True)
-        except GenesisError as error:
+            outcome = open_sources(
+                planned, config, folders, workers=options.workers, show_progress=True, earlier=earlier
+            )
+        except (GenesisError, OSError) as error:
             outcome = error
     outcome = fabric.broadcast(outcome)
-    if isinstance(outcome, GenesisError):
+    if isinstance(outcome, (GenesisError, OSError)):
         raise outcome
     return outcome  # type: ignore[return-value]
 

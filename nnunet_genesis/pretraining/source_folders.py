@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.plans import find_dataset_folder, list_cases, load_planned_configuration
+from nnunet_genesis.plans import find_dataset_folder, list_cases, load_planned_configuration, require_cases
 from nnunet_genesis.preprocessing_facts import describe_differences
 from nnunet_genesis.pretraining.unlabeled.pool import Pool, find_pools, open_pools
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
 
+LOGGER = logging.getLogger("nnunet_genesis")
 OWN_CASES = "labelled"
 """Name of the source of a dataset's own cases."""
 
@@ -52,9 +55,20 @@ def find_source_folders(planned: PlannedConfiguration, config: PretrainingConfig
         planned.validation_cases(config.exclude_fold)
     folders = []
     if config.labelled:
+        require_cases(planned)
         folders.append(SourceFolder(OWN_CASES, planned))
     pools = list(config.pools)
+    if OWN_CASES in pools:
+        raise SetupError(
+            f"a pool named '{OWN_CASES}' cannot be told from the dataset's own cases",
+            where=planned.pools_folder / OWN_CASES,
+            mend="rename its folder",
+        )
     for dataset in config.datasets:
+        if dataset == planned.dataset_name:
+            raise SetupError(
+                f"--datasets {dataset}: its own cases are learned from anyway", mend="leave out --no-labelled"
+            )
         # A dataset without labels has no preprocessed folder of its own: it was made a pool of its name.
         if dataset in find_pools(planned):
             pools.append(dataset)
@@ -76,8 +90,13 @@ def resolve_dataset_name(planned: PlannedConfiguration, name_or_id: str) -> str:
     Raises:
         SetupError: If no dataset or several have the id.
     """
-    if not name_or_id.isdecimal():
+    if re.fullmatch(r"Dataset\d{3}_.+", name_or_id):
         return name_or_id
+    if not name_or_id.isdecimal():
+        raise SetupError(
+            f"--datasets {name_or_id}: neither a dataset id nor a name like Dataset012_ChestCT",
+            mend="--datasets 12, or --pools for a pool",
+        )
     rooms = [planned.dataset_folder.parent, planned.pools_folder, Path(os.environ.get("nnUNet_raw") or os.devnull)]
     pattern = f"Dataset{int(name_or_id):03d}_*"
     names = sorted({folder.name for room in rooms for folder in room.glob(pattern) if folder.is_dir()})
@@ -87,7 +106,9 @@ def resolve_dataset_name(planned: PlannedConfiguration, name_or_id: str) -> str:
         f"--datasets {name_or_id}: "
         + (f"several datasets have this id: {', '.join(names)}" if names else "no dataset has this id"),
         where=rooms[0],
-        mend="give the full name" if names else "--datasets with the name or id of a dataset in nnUNet_preprocessed",
+        mend="give the full name"
+        if names
+        else "--datasets with the id of a dataset in nnUNet_preprocessed, nnUNet_raw or the pools of this dataset",
     )
 
 
@@ -114,6 +135,7 @@ def _find_agreeing_plans(planned: PlannedConfiguration, dataset: str) -> Planned
         for configuration in configurations:
             other = load_planned_configuration(folder.name, file.stem, configuration, needs_cases=False)
             differences = describe_differences(planned.preprocessing, other.preprocessing)
+            differences += _compare_channels(planned, other)
             if not differences and other.cases_folder.is_dir() and list_cases(other.cases_folder):
                 return other
             if configuration == planned.configuration:
@@ -125,3 +147,20 @@ def _find_agreeing_plans(planned: PlannedConfiguration, dataset: str) -> Planned
         where=folder,
         mend=f"{make_pool}\n  (preprocesses the raw images by the plans of {planned.dataset_name}; no labels are read)",
     )
+
+
+def _compare_channels(planned: PlannedConfiguration, other: PlannedConfiguration) -> list[str]:
+    """Refuse the same channels in another order; other names may mean the same, and are told."""
+    wanted, found = ([name.lower() for name in plans.channel_names] for plans in (planned, other))
+    if wanted == found or len(wanted) != len(found):
+        return []
+    if sorted(wanted) == sorted(found):
+        return [f"order of channels: {list(other.channel_names)}, wanted {list(planned.channel_names)}"]
+    LOGGER.warning(
+        "%s has channels %s, %s has %s: make sure that they mean the same",
+        other.dataset_name,
+        list(other.channel_names),
+        planned.dataset_name,
+        list(planned.channel_names),
+    )
+    return []

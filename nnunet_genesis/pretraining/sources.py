@@ -5,22 +5,23 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.errors import SetupError
 from nnunet_genesis.plans import list_cases
 from nnunet_genesis.pretraining.case_index import CaseIndex, index_cases
 from nnunet_genesis.pretraining.case_survey import survey_cases, survey_file
+from nnunet_genesis.pretraining.exclusion_list import SCAN_PREFIX
 from nnunet_genesis.pretraining.source_folders import OWN_CASES, SourceFolder
 from nnunet_genesis.pretraining.split import draw_validation_cases
 from nnunet_genesis.pretraining.unlabeled.pool import Pool
 from nnunet_genesis.pretraining.unlabeled.pool_index import index_pool
-from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, read_scan_keys
+from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, ScanKeys, read_scan_keys, try_scan_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
@@ -59,7 +60,7 @@ class Source:
         ]
         name = self.kind if self.name == OWN_CASES else f"{self.kind} {self.name}"
         return (
-            f"{name}: {len(self.train)} cases to learn from, {len(self.validation)} held out"
+            f"{name}: {len(self.train)} cases to learn from, {len(self.validation) or 'too few to have any'} held out"
             + "".join(f", {text}" for text in kept_out)
             + f"; {100 * self.chance:.0f} % of the patches"
         )
@@ -72,6 +73,7 @@ def open_sources(
     *,
     workers: int,
     show_progress: bool,
+    earlier: Mapping[str, Any] | None = None,
 ) -> list[Source]:
     """Index all cases, leave out those that must not be seen and those that are there twice, and split the rest.
 
@@ -84,6 +86,8 @@ def open_sources(
         folders: The sources, in the order in which the first of two equal scans is kept.
         workers: Threads that read.
         show_progress: Whether to show bars.
+        earlier: The ``genesis`` entry of the run that is continued: its cases are used, on the sides where they were,
+            and none that came since.
 
     Raises:
         DataError: If a case cannot be read.
@@ -105,7 +109,7 @@ def open_sources(
                 mask[number] = True
                 seen |= keys
         kept.append((folder, index.select(mask), tuple(excluded), tuple(repeated)))
-    sources = [_split(*entry, config=config) for entry in kept if len(entry[1])]
+    sources = [_split(*entry, config=config, earlier=earlier) for entry in kept if len(entry[1])]
     for folder, index, _, _ in kept:
         if not len(index):
             LOGGER.warning("%s %s: no case is left to learn from", folder.kind, folder.name)
@@ -123,6 +127,11 @@ def open_sources(
     return [replace(source, chance=weight / sum(weights)) for source, weight in zip(sources, weights, strict=True)]
 
 
+def qualified(source_name: str, case: str) -> str:
+    """Name of a case among all sources: that of the dataset's own cases as it is, others as ``SOURCE/CASE``."""
+    return case if source_name == OWN_CASES else f"{source_name}/{case}"
+
+
 def weigh(rule: str, num_cases: int) -> float:
     """Weight of a source with this many training cases: "sqrt", "uniform" or "proportional"."""
     return {"sqrt": math.sqrt(num_cases), "uniform": 1.0, "proportional": float(num_cases)}[rule]
@@ -134,25 +143,30 @@ def _open_index(folder: SourceFolder, *, workers: int, show_progress: bool) -> C
     planned = folder.location
     cases = list_cases(planned.cases_folder)
     records = survey_cases(planned, cases, survey_file(planned), workers=workers, show_progress=show_progress)
-    scans: dict[str, str] = {}
+    keys = _read_raw(planned, cases, workers)
+    return index_cases(
+        planned.cases_folder, list(records.values()), list(records), [keys.get(case, "") for case in records]
+    )
+
+
+def _read_raw(planned: PlannedConfiguration, cases: Sequence[str], workers: int) -> dict[str, str]:
+    """Keys of the raw images of a dataset, as far as there are any; says what is missing."""
+    cache_file = planned.results_folder / SCAN_KEYS_FILE
     try:
-        scans = read_scan_keys(
-            planned.dataset_name,
-            "imagesTr",
-            cases,
-            cache_file=planned.results_folder / SCAN_KEYS_FILE,
-            workers=workers,
-        )
-    except (SetupError, DataError) as error:
+        raw = try_scan_keys(planned.dataset_name, "imagesTr", cases, cache_file=cache_file, workers=workers)
+    except SetupError as error:
+        raw, problem = ScanKeys({}), error.problem
+    else:
+        first = next(iter(sorted(raw.unreadable.items())), None)
+        problem = f"{len(raw.unreadable)} cannot be read, the first is {first[0]}: {first[1]}" if first else ""
+    if problem:
         LOGGER.warning(
             "%s: the raw images cannot be compared (%s): an equal scan elsewhere is found only if it was preprocessed"
             " to equal voxels",
             planned.dataset_name,
-            error.problem,
+            problem,
         )
-    return index_cases(
-        planned.cases_folder, list(records.values()), list(records), [scans.get(case, "") for case in records]
-    )
+    return raw.keys
 
 
 def _find_forbidden(
@@ -165,12 +179,12 @@ def _find_forbidden(
     show_progress: bool,
 ) -> set[str]:
     """Keys of everything that must not be seen, under any name."""
-    names = set(config.exclude)
+    names = {name for name in config.exclude if not name.startswith(SCAN_PREFIX)}
+    forbidden = {name.removeprefix(SCAN_PREFIX) for name in config.exclude} - names
     if config.exclude_fold is not None:
         names |= set(planned.validation_cases(config.exclude_fold))
     if not names:
-        return set()
-    forbidden: set[str] = set()
+        return forbidden
     found: set[str] = set()
     own = next((index for folder, index in zip(folders, indices, strict=True) if folder.name == OWN_CASES), None)
     if own is None and planned.cases_folder.is_dir():
@@ -179,7 +193,7 @@ def _find_forbidden(
         found = {name for name in names if "/" not in name}
         cache_file = planned.results_folder / SCAN_KEYS_FILE
         keys = read_scan_keys(planned.dataset_name, "imagesTr", found, cache_file=cache_file, workers=workers)
-        forbidden = set(keys.values())
+        forbidden |= set(keys.values())
     searched = [("", own)] if own is not None else []
     searched += [(f"{folder.name}/", index) for folder, index in zip(folders, indices, strict=True) if index is not own]
     for prefix, index in searched:
@@ -204,10 +218,18 @@ def _split(
     repeated: tuple[str, ...],
     *,
     config: PretrainingConfig,
+    earlier: Mapping[str, Any] | None,
 ) -> Source:
-    held_out = draw_validation_cases(
-        folder.name, len(index), config.val_fraction, config.seed, is_main=folder.name == OWN_CASES
-    )
-    return Source(
-        folder.name, folder.kind, index.select(~held_out), index.select(held_out), excluded, repeated, chance=0.0
-    )
+    if earlier is None:
+        held_out = draw_validation_cases(
+            folder.name, len(index), config.val_fraction, config.seed, is_main=folder.name == OWN_CASES
+        )
+        train = ~held_out
+    else:
+        names = [qualified(folder.name, str(case)) for case in index.identifiers]
+        train = np.array([name in earlier["cases"] for name in names])
+        held_out = np.array([name in earlier["validation_cases"] for name in names])
+        new = len(index) - int((train | held_out).sum())
+        if new:
+            LOGGER.info("%s %s: %d new case(s) are not used by a continued run", folder.kind, folder.name, new)
+    return Source(folder.name, folder.kind, index.select(train), index.select(held_out), excluded, repeated, chance=0.0)

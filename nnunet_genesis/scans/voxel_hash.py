@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+_CONSTANT = "constant"
+
 
 def hash_voxels(array: npt.NDArray[np.generic]) -> str:
     """SHA-256 (hex) of an image as it lies in memory.
@@ -40,16 +42,27 @@ def scan_key(array: npt.NDArray[np.generic]) -> str:
         array: Raw image (channels, *spatial), before any resampling or normalisation. The order of channels counts.
 
     Returns:
-        For example ``35x36x51:HEX``. Two different scans with equal sizes and equal histograms to the last bit would
-        share a key; real scans do not.
+        For example ``35x36x51:HEX``, with several channels ``35x36x51:HEX+HEX``, and ``constant`` for a channel that
+        holds nothing. Two different scans with equal sizes and equal histograms to the last bit would share a key;
+        real scans do not.
     """
     image = np.asarray(array, dtype="<f4")
-    digest = hashlib.sha256()
+    digests = []
     for channel in image:
         values = np.sort(channel, axis=None)
         values += 0.0  # -0.0 becomes 0.0: formats that store integers have no negative zero
-        digest.update(values.data)
-    return shape_part(image.shape[1:]) + ":" + digest.hexdigest()
+        is_constant = not values.size or values[0] == values[-1]
+        digests.append(_CONSTANT if is_constant else hashlib.sha256(values.data).hexdigest())
+    return shape_part(image.shape[1:]) + ":" + "+".join(digests)
+
+
+def channel_keys(key: str) -> set[str]:
+    """Keys that the channels of a scan would have alone, without channels that hold nothing.
+
+    A scan of one channel may be a channel of another dataset's scan of several.
+    """
+    shape, _, digests = key.partition(":")
+    return {f"{shape}:{digest}" for digest in digests.split("+") if digest != _CONSTANT}
 
 
 def shape_part(shape: Sequence[int]) -> str:

@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.errors import DataError, SetupError
-from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, Part, read_scan_keys
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, Part, try_scan_keys
+from nnunet_genesis.scans.voxel_hash import channel_keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -23,12 +24,12 @@ class Leaks:
     Attributes:
         validation: Validation cases of the fold.
         test: Cases of imagesTs.
-        unchecked: Why raw images could not be compared, if so.
+        unchecked: Sentences on what could not be compared.
     """
 
     validation: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
-    unchecked: str | None = None
+    unchecked: list[str] = field(default_factory=list)
 
     def warnings(self, fold: int | str) -> list[str]:
         """Lines for the log."""
@@ -45,12 +46,11 @@ class Leaks:
                 " on them is not one of unseen images. Pretrain without them, unless the challenge allows it and you"
                 " say so."
             )
-        if self.unchecked is not None:
-            lines.append(
-                "WARNING: whether pretraining saw validation or test images under other names could not be checked:"
-                f" {self.unchecked}"
-            )
-        return lines
+        return lines + [
+            "WARNING: whether pretraining saw validation or test images under other names could not be fully checked:"
+            f" {reason}"
+            for reason in self.unchecked
+        ]
 
 
 def find_leaks(
@@ -58,7 +58,8 @@ def find_leaks(
 ) -> Leaks:
     """Look for validation and test images among what pretraining saw.
 
-    Images are read only where one of the same shape was seen, and their keys are kept for the next time.
+    Images are read only where one of the same shape was seen, and their keys are kept for the next time. One channel
+    of an image that was seen alone counts.
 
     Args:
         facts: What the pretrained file says of itself.
@@ -67,30 +68,46 @@ def find_leaks(
         validation_cases: Of the fold.
     """
     named = {*facts.get("cases", ()), *facts.get("validation_cases", ())}
-    validation = set(validation_cases) & named if facts.get("dataset") == dataset_name else set()
-    scans = set(facts.get("scans") or ())
-    if not scans:
-        return Leaks(
-            sorted(validation), unchecked=_why_unknown(facts) if facts.get("dataset") != dataset_name else None
+    is_own = facts.get("dataset") == dataset_name
+    validation = {case for case in validation_cases if (is_own and case in named) or f"{dataset_name}/{case}" in named}
+    unchecked = _describe_unknown(facts, dataset_name)
+    seen = {key for scan in facts.get("scans") or () for key in channel_keys(scan)}
+    test: set[str] = set()
+    if seen:
+        looked_for: tuple[tuple[Part, Collection[str] | None, set[str]], ...] = (
+            ("imagesTr", validation_cases, validation),
+            ("imagesTs", None, test),
         )
-    shapes = {scan.split(":")[0] for scan in scans}
+        for part, cases, found in looked_for:
+            try:
+                images = try_scan_keys(
+                    dataset_name,
+                    part,
+                    cases,
+                    cache_file=results_folder / SCAN_KEYS_FILE,
+                    workers=min(MAX_READERS, os.cpu_count() or 1),
+                    shapes={key.split(":")[0] for key in seen},
+                )
+            except SetupError as error:
+                unchecked.append(f"{part}: {error.problem}")
+                continue
+            found |= {case for case, key in images.keys.items() if channel_keys(key) & seen}
+            for case, why in sorted(images.unreadable.items())[:1]:
+                unchecked.append(
+                    f"{len(images.unreadable)} image(s) of {part} cannot be read, the first is {case}: {why}"
+                )
+    return Leaks(sorted(validation), sorted(test), unchecked)
 
-    def seen(part: Part, cases: Collection[str] | None) -> set[str]:
-        keys = read_scan_keys(
-            dataset_name,
-            part,
-            cases,
-            cache_file=results_folder / SCAN_KEYS_FILE,
-            workers=min(MAX_READERS, os.cpu_count() or 1),
-            shapes=shapes,
-        )
-        return {case for case, key in keys.items() if key in scans}
 
-    try:
-        return Leaks(sorted(validation | seen("imagesTr", validation_cases)), sorted(seen("imagesTs", None)))
-    except (SetupError, DataError) as error:
-        return Leaks(sorted(validation), unchecked=error.problem)
-
-
-def _why_unknown(facts: Mapping[str, Any]) -> str:
-    return f"the file does not say which scans were learned from (dataset: {facts.get('dataset', 'unknown')})"
+def _describe_unknown(facts: Mapping[str, Any], dataset_name: str) -> list[str]:
+    """Say what the file does not tell of the scans that were learned from."""
+    if facts.get("sources") is None:
+        if facts.get("dataset") == dataset_name and facts.get("cases"):
+            return []
+        return [f"the file does not say which scans were learned from (dataset: {facts.get('dataset', 'unknown')})"]
+    return [
+        f"{source['num_without_key']} case(s) of the source {source['name']} are known by their names alone"
+        for source in facts["sources"]
+        # A dataset's own cases are known by their names for certain.
+        if source.get("num_without_key") and not (source["own"] and facts.get("dataset") == dataset_name)
+    ]

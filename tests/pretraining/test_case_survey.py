@@ -11,7 +11,7 @@ import pytest
 
 from nnunet_genesis.errors import DataError
 from nnunet_genesis.plans import PlannedConfiguration, load_planned_configuration
-from nnunet_genesis.pretraining import case_survey
+from nnunet_genesis.pretraining import case_samples, case_survey
 from nnunet_genesis.pretraining.case_samples import sample_intensities
 from nnunet_genesis.pretraining.case_survey import CaseRecord, survey_cases
 from nnunet_genesis.pretraining.foreground import decode_map
@@ -120,3 +120,17 @@ def test_sampled_intensities_are_voxels_with_their_channels_kept_together(
     assert [sample.shape for sample in samples] == [(2, 2048)] * 3
     for sample in samples:
         np.testing.assert_allclose(sample[1] - sample[0], 100, rtol=1e-5)
+
+
+def test_large_cases_are_sampled_in_cubes_with_the_same_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = smooth_cases(8, (40, 80, 80))
+    folder = write_dataset(tmp_path, cases, (8, 16, 16), monkeypatch) / "nnUNetPlans_cases"
+    index = written_index(folder, cases)
+    source = Source("labelled", "labelled cases", index, index, (), (), chance=1.0)
+    ranges = []
+    for limit in (10**9, 1000):
+        monkeypatch.setattr(case_samples, "LARGE_CASE", limit)
+        voxels = np.concatenate(sample_intensities([source], np.random.default_rng(0), workers=1), axis=1)
+        assert voxels.shape[1] == pytest.approx(8 * 20_000, rel=0.05)
+        ranges.append(np.percentile(voxels, (0.5, 50, 99.5)))
+    np.testing.assert_allclose(ranges[0], ranges[1], atol=0.25)  # the voxels have unit variance

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.plans import load_planned_configuration
+from nnunet_genesis.pretraining.exclusion_list import resolve_exclusions
 from nnunet_genesis.pretraining.source_folders import find_source_folders, resolve_dataset_name
 from nnunet_genesis.pretraining.sources import Source, open_sources
 from tests.pools import write_pool
@@ -154,6 +155,49 @@ def test_cases_can_be_excluded_by_name(dataset: Path) -> None:
         open_all(exclude=("case_1",))
 
 
+def test_list_of_exclusions_takes_names_raw_cases_and_paths(dataset: Path, tmp_path: Path) -> None:
+    raw = {case: image * 7 for case, image in CASES.items()}
+    write_raw(dataset, raw)
+    planned = load_planned_configuration(dataset.name)
+    secret = smooth_cases(2, (30, 32, 34), seed=9)
+    write_pool(planned, "mr", {**OTHERS, "test_case": secret["case_000"] * 5, "by_path": secret["case_001"] * 5})
+    test_images = dataset.parents[1] / "nnUNet_raw" / DATASET / "imagesTs"
+    test_images.mkdir()
+    for folder, case, name in ((test_images, "case_000", "t1_0000.nii.gz"), (tmp_path, "case_001", "own.nii.gz")):
+        image = sitk.GetImageFromArray(secret[case][0] * 5)
+        image.SetSpacing((1.0, 1.0, 3.0))
+        sitk.WriteImage(image, str(folder / name))
+    listed = tmp_path / "out.txt"
+    listed.write_text("  # asked for it\ncase_001\nmr/scan_03\nt1\nown.nii.gz\n")
+    entries = resolve_exclusions(planned, listed)
+    assert [entry for entry in entries if not entry.startswith("scan:")] == ["case_001", "mr/scan_03"]
+    labelled, pool = open_all(pools=("mr",), exclude=entries)
+    assert labelled.excluded == ("case_001",)
+    assert pool.excluded == ("by_path", "scan_03", "test_case")
+    listed.write_text("case_1\n")
+    with pytest.raises(SetupError, match=r"line 1 is 'case_1', which is no file, no folder and no case"):
+        resolve_exclusions(planned, listed)
+
+
+def test_a_continued_run_keeps_to_its_cases_when_a_pool_grows(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    planned = load_planned_configuration(dataset.name)
+    write_pool(planned, "mr", OTHERS)
+    config = PretrainingConfig(pretext="models-genesis", batch_size=2, pools=("mr",))
+    folders = find_source_folders(planned, config)
+    _, before = open_sources(planned, config, folders, workers=1, show_progress=False)
+    earlier = {
+        "cases": {f"mr/{case}": "" for case in before.train.identifiers} | dict.fromkeys(CASES, ""),
+        "validation_cases": {f"mr/{case}": "" for case in before.validation.identifiers},
+    }
+    grown = {"new_0": smooth_cases(1, SHAPE, seed=7)["case_000"], **OTHERS}
+    write_pool(planned, "mr", grown)
+    caplog.set_level("INFO", logger="nnunet_genesis")
+    _, after = open_sources(planned, config, folders, workers=1, show_progress=False, earlier=earlier)
+    assert after.train.identifiers.tolist() == before.train.identifiers.tolist()
+    assert after.validation.identifiers.tolist() == before.validation.identifiers.tolist()
+    assert "pool mr: 1 new case(s) are not used by a continued run" in caplog.text
+
+
 def test_one_case_is_held_out_at_least_and_one_is_left_to_learn_from(dataset: Path) -> None:
     assert dataset.is_dir()
     assert len(open_all(val_fraction=0.001)[0].validation) == 1
@@ -237,12 +281,42 @@ def test_another_dataset_with_other_plans_is_refused_with_the_command_that_mends
     assert "--datasets Dataset778_Other" in str(raised.value)
 
 
+@pytest.mark.parametrize(("theirs", "told"), [(["T2", "t1"], "order of channels"), (["FLAIR", "PD"], None)])
+def test_channels_in_another_order_are_refused_and_other_names_are_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    theirs: list[str],
+    told: str | None,
+) -> None:
+    dataset = write_dataset(tmp_path, smooth_cases(4, SHAPE, channels=2), (4, 8, 8), monkeypatch)
+    other = other_dataset(dataset)
+    for folder, names in ((dataset, ["T1", "T2"]), (other, theirs)):
+        description = json.loads((folder / "dataset.json").read_text())
+        (folder / "dataset.json").write_text(json.dumps(description | {"channel_names": dict(enumerate(names))}))
+    if told:
+        with pytest.raises(SetupError, match=told):
+            open_all(datasets=("Dataset778_Other",))
+    else:
+        open_all(datasets=("Dataset778_Other",))
+        assert "has channels ['FLAIR', 'PD'], Dataset777_Written has ['T1', 'T2']" in caplog.text
+
+
+def test_names_that_would_hide_a_source_are_refused(dataset: Path) -> None:
+    with pytest.raises(SetupError, match="its own cases are learned from anyway"):
+        open_all(datasets=(dataset.name,))
+    with pytest.raises(SetupError, match="a pool named 'labelled' cannot be told"):
+        open_all(pools=("labelled",))
+
+
 def test_a_dataset_without_labels_is_the_pool_of_its_name(dataset: Path) -> None:
     planned = load_planned_configuration(dataset.name)
     write_pool(planned, "Dataset012_Archive", OTHERS)
     assert resolve_dataset_name(planned, "12") == "Dataset012_Archive"
     _, pool = open_all(datasets=("Dataset012_Archive",))
     assert (pool.kind, names(pool)) == ("pool", sorted(OTHERS))
+    with pytest.raises(SetupError, match="neither a dataset id nor a name"):
+        resolve_dataset_name(planned, "archive")
     with pytest.raises(SetupError, match="no dataset has this id"):
         resolve_dataset_name(planned, "13")
     with pytest.raises(SetupError, match="named twice: Dataset012_Archive"):

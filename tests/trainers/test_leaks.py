@@ -43,6 +43,11 @@ def find(tmp_path: Path, facts: dict[str, Any], *validation: str) -> Leaks:
     return find_leaks(facts, dataset_name=DATASET, results_folder=tmp_path / "results", validation_cases=validation)
 
 
+def facts_of(dataset: str, *scans: str) -> dict[str, Any]:
+    """What a file says that saw these scans and knows all of them by their voxels."""
+    return {"dataset": dataset, "sources": [{"name": "archive", "own": False, "num_without_key": 0}], "scans": scans}
+
+
 def key(image: npt.NDArray[np.float32]) -> str:
     """Key of a scan that another tool stored with rows and slices turned around."""
     return scan_key(image[:, ::-1, :, ::-1])
@@ -50,10 +55,10 @@ def key(image: npt.NDArray[np.float32]) -> str:
 
 def test_scans_of_another_dataset_are_recognised_by_their_voxels(raw: Path, tmp_path: Path) -> None:
     assert raw.is_dir()
-    facts = {"dataset": "Dataset900_Archive", "scans": [key(SCANS["prostate_2"]), key(TEST["seen"])]}
+    facts = facts_of("Dataset900_Archive", key(SCANS["prostate_2"]), key(TEST["seen"]))
     leaks = find(tmp_path, facts, "prostate_1", "prostate_2")
-    assert (leaks.validation, leaks.test, leaks.unchecked) == (["prostate_2"], ["seen"], None)
-    first, second = leaks.warnings(3)
+    assert (leaks.validation, leaks.test) == (["prostate_2"], ["seen"])
+    first, second = leaks.warnings(3)  # and nothing that could not be checked
     assert "pretraining saw 1 validation case(s) of fold 3, the first is prostate_2" in first
     assert "--exclude-fold 3" in first
     assert "1 image(s) of imagesTs, the first is seen" in second
@@ -76,25 +81,71 @@ def test_only_images_of_a_seen_shape_are_read_and_only_once(
     read: list[str] = []
     original = raw_scan_keys._read_key
 
-    def spy(reader: Any, case: str, files: Sequence[Path]) -> str:
-        read.append(case)
-        return original(reader, case, files)
+    def spy(reader: Any, files: Sequence[Path]) -> tuple[str | None, str]:
+        read.append(files[0].name.removesuffix("_0000.nii.gz"))
+        return original(reader, files)
 
     monkeypatch.setattr(raw_scan_keys, "_read_key", spy)
-    facts = {"dataset": "Dataset900_Archive", "scans": [key(SCANS["prostate_3"])]}
+    facts = facts_of("Dataset900_Archive", key(SCANS["prostate_3"]))
     assert find(tmp_path, facts, *SCANS).validation == ["prostate_3"]
     assert sorted(read) == ["prostate_3", "unseen"], "prostate_3 and unseen have nine slices"
     assert find(tmp_path, facts, *SCANS).validation == ["prostate_3"]
     assert len(read) == 2
     changed = sitk.GetImageFromArray(np.zeros((9, 20, 24), dtype=np.float32))
-    sitk.WriteImage(changed, str(raw / "imagesTr" / "prostate_3_0000.nii.gz"))
+    for channel in range(2):
+        sitk.WriteImage(changed, str(raw / "imagesTr" / f"prostate_3_{channel:04d}.nii.gz"))
     assert find(tmp_path, facts, *SCANS).validation == []
     assert read[2:] == ["prostate_3"]
 
 
 def test_missing_raw_images_are_told_and_names_still_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "nowhere"))
-    facts = {"dataset": DATASET, "cases": {"prostate_0": "ab"}, "scans": ["9x20x24:ab"]}
+    facts = {**facts_of(DATASET, "9x20x24:ab"), "cases": {"prostate_0": "ab"}}
     leaks = find(tmp_path, facts, "prostate_0")
     assert leaks.validation == ["prostate_0"]
-    assert "could not be checked: the raw images of Dataset005_Prostate are not here" in leaks.warnings(0)[1]
+    assert "imagesTr: the raw images of Dataset005_Prostate are not here" in leaks.warnings(0)[1]
+
+
+def test_one_channel_that_was_seen_alone_is_a_leak_and_an_empty_one_is_not(raw: Path, tmp_path: Path) -> None:
+    assert raw.is_dir()
+    facts = facts_of("Dataset900_Archive", key(SCANS["prostate_1"][1:]))
+    assert find(tmp_path, facts, *SCANS).validation == ["prostate_1"]
+    empty = np.zeros((2, 7, 20, 24), dtype=np.float32)
+    empty[0] = SCANS["prostate_1"][0]
+    missing_channel = facts_of("Dataset900_Archive", key(np.zeros_like(empty)))
+    for channel, volume in enumerate(empty):
+        sitk.WriteImage(sitk.GetImageFromArray(volume), str(raw / "imagesTr" / f"prostate_1_{channel:04d}.nii.gz"))
+    assert find(tmp_path, missing_channel, *SCANS).validation == []
+
+
+def test_names_count_where_the_dataset_was_another_source(raw: Path, tmp_path: Path) -> None:
+    assert raw.is_dir()
+    source = {"name": DATASET, "own": False, "num_without_key": 2}
+    facts = {"dataset": "Dataset900_Archive", "sources": [source], "cases": {f"{DATASET}/prostate_0": "ab"}}
+    leaks = find(tmp_path, facts, "prostate_0", "prostate_1")
+    assert leaks.validation == ["prostate_0"]
+    assert f"2 case(s) of the source {DATASET} are known by their names alone" in leaks.warnings(0)[1]
+
+
+@pytest.mark.parametrize("damage", ["link to nothing", "junk of a Mac", "truncated"])
+def test_a_broken_image_hides_no_leak_and_is_told(raw: Path, tmp_path: Path, damage: str) -> None:
+    test_file = raw / "imagesTs" / "seen_0000.nii.gz"
+    if damage == "link to nothing":
+        (raw / "imagesTs" / "gone_0000.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    elif damage == "junk of a Mac":
+        (raw / "imagesTs" / "._seen_0000.nii.gz").write_bytes(b"junk" * 1000)
+    else:
+        test_file.write_bytes(test_file.read_bytes()[:-500])
+    facts = facts_of("Dataset900_Archive", key(SCANS["prostate_2"]), key(TEST["seen"]))
+    leaks = find(tmp_path, facts, *SCANS)
+    assert leaks.validation == ["prostate_2"]
+    assert leaks.test == ([] if damage == "truncated" else ["seen"])
+    told = "".join(leaks.unchecked)
+    expected = {"link to nothing": "the first is gone", "junk of a Mac": "", "truncated": "the first is seen: damaged"}
+    assert told == "" if damage == "junk of a Mac" else expected[damage] in told
+
+
+def test_broken_description_of_the_raw_dataset_is_told(raw: Path, tmp_path: Path) -> None:
+    (raw / "dataset.json").write_text("{broken")
+    leaks = find(tmp_path, facts_of("Dataset900_Archive", key(SCANS["prostate_2"])), "prostate_2")
+    assert "dataset.json of the raw images cannot be used (JSONDecodeError" in leaks.unchecked[0]
