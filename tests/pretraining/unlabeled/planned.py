@@ -57,7 +57,8 @@ def draw_scan(seed: int, shape: tuple[int, ...] = (6, 20, 18)) -> npt.NDArray[np
     """Smooth structures and noise, as different from any other seed's as two scans are."""
     generator = np.random.default_rng(seed)
     field = gaussian_filter(generator.normal(size=shape), [max(1, side / 8) for side in shape])
-    return (300 + 2000 * field + 5 * generator.normal(size=shape)).astype(np.float32)
+    scan: npt.NDArray[np.float32] = (300 + 2000 * field + 5 * generator.normal(size=shape)).astype(np.float32)
+    return scan
 
 
 def write_scan(
