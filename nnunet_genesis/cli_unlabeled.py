@@ -104,6 +104,8 @@ def _preprocess_unlabeled(options: argparse.Namespace) -> int:
 
 
 def _check_options(options: argparse.Namespace) -> None:
+    from nnunet_genesis.pretraining.source_folders import OWN_CASES
+
     if not (options.inputs or options.datasets or options.test_images):
         raise SetupError("there is nothing to preprocess", mend="-i FOLDER --name POOL, --datasets ID, or --imagesTs")
     if bool(options.inputs) != bool(options.name):
@@ -112,6 +114,11 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.name and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", options.name):
         raise SetupError(
             f"--name {options.name!r}: only letters, digits, '_', '-' and '.', which must not come first",
+            mend="--name chest_ct",
+        )
+    if options.name == OWN_CASES:
+        raise SetupError(
+            f"--name {OWN_CASES}: that is what the dataset's own cases are called among the sources of a run",
             mend="--name chest_ct",
         )
     if options.workers is not None and options.workers < 1:
@@ -156,7 +163,9 @@ def _build_options(options: argparse.Namespace, planned: PlannedConfiguration) -
     if options.exclude is not None:
         endings = build.reader_endings(planned)
         excluded.update(exclusion.keys_of_list(planned, options.exclude, settings, endings=endings))
-    return replace(settings, excluded=excluded)
+    flags = [f"--exclude-fold {options.exclude_fold}"] if options.exclude_fold is not None else []
+    flags += [f"--exclude {options.exclude.absolute()}"] if options.exclude is not None else []
+    return replace(settings, excluded=excluded, exclusions=tuple(flags))
 
 
 def _default_workers() -> int:

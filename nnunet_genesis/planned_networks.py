@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.networks import build_network
-from nnunet_genesis.plans import find_dataset_folder, read_channel_names
+from nnunet_genesis.nnunet_folders import find_dataset_folder
+from nnunet_genesis.plans import read_channel_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

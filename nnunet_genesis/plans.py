@@ -6,19 +6,18 @@ The only module that touches nnU-Net's managers; everything else sees `PlannedCo
 from __future__ import annotations
 
 import json
-import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.networks import build_network
+from nnunet_genesis.nnunet_folders import find_dataset_name, folder_from_environment
 from nnunet_genesis.preprocessing_facts import describe_preprocessing
 from nnunet_genesis.upstream import check_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import nn
 
@@ -133,9 +132,9 @@ def load_planned_configuration(
         SetupError: If an environment variable, the dataset, the plans, the configuration or the preprocessed folder
             is missing; the message names the command that makes it.
     """
-    preprocessed = _folder_from_environment("nnUNet_preprocessed")
-    results = _folder_from_environment("nnUNet_results", must_exist=False)
-    dataset_name = _find_dataset(preprocessed, dataset_name_or_id)
+    preprocessed = folder_from_environment("nnUNet_preprocessed")
+    results = folder_from_environment("nnUNet_results", must_exist=False)
+    dataset_name = find_dataset_name(preprocessed, dataset_name_or_id)
     dataset_id = int(dataset_name[7:10])
     dataset_folder = preprocessed / dataset_name
     plans_file = dataset_folder / f"{plans_name}.json"
@@ -219,16 +218,6 @@ def require_cases(planned: PlannedConfiguration) -> None:
         )
 
 
-def find_dataset_folder(dataset_name_or_id: str) -> Path:
-    """The folder ``nnUNet_preprocessed/DATASET``.
-
-    Raises:
-        SetupError: If the environment variable or the dataset is missing.
-    """
-    preprocessed = _folder_from_environment("nnUNet_preprocessed")
-    return preprocessed / _find_dataset(preprocessed, dataset_name_or_id)
-
-
 def read_channel_names(dataset_json: Mapping[str, Any]) -> Mapping[str, Any]:
     """Number to name of the image channels, under either name that nnU-Net knows for the entry."""
     names: Mapping[str, Any] = dataset_json["channel_names" if "channel_names" in dataset_json else "modality"]
@@ -244,49 +233,6 @@ def list_cases(cases_folder: Path) -> list[str]:
         if not file.name.endswith(f"_seg{suffix}")
     }
     return sorted(cases)
-
-
-def _folder_from_environment(variable: str, *, must_exist: bool = True) -> Path:
-    value = os.environ.get(variable)
-    if not value:
-        raise SetupError(
-            f"the environment variable {variable} is not set", mend=f"export {variable}=/path/to/{variable}"
-        )
-    folder = Path(value)
-    if must_exist and not folder.is_dir():
-        raise SetupError(
-            f"the environment variable {variable} names no folder", where=folder, mend=f"export {variable}=/path/to/it"
-        )
-    return folder
-
-
-def _find_dataset(preprocessed: Path, name_or_id: str) -> str:
-    if re.fullmatch(r"Dataset\d{3}_.+", name_or_id):
-        if (preprocessed / name_or_id).is_dir():
-            return name_or_id
-        number = int(name_or_id[7:10])
-        raise SetupError(
-            f"{name_or_id} was never preprocessed", where=preprocessed, mend=f"nnUNetv2_plan_and_preprocess -d {number}"
-        )
-    if not name_or_id.isdecimal():
-        raise SetupError(
-            f"'{name_or_id}' is neither a dataset id nor a name like Dataset004_Hippocampus",
-            mend="give e.g. 4 or Dataset004_Hippocampus",
-        )
-    found = sorted(folder.name for folder in preprocessed.glob(f"Dataset{int(name_or_id):03d}_*") if folder.is_dir())
-    if not found:
-        raise SetupError(
-            f"no preprocessed dataset has the id {name_or_id}",
-            where=preprocessed,
-            mend=f"nnUNetv2_plan_and_preprocess -d {name_or_id}",
-        )
-    if len(found) > 1:
-        raise SetupError(
-            f"several datasets have the id {name_or_id}: {', '.join(found)}",
-            where=preprocessed,
-            mend="give the full name",
-        )
-    return found[0]
 
 
 def _read_json(file: Path, dataset_id: int) -> dict[str, Any]:

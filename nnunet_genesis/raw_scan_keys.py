@@ -18,6 +18,7 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from nnunet_genesis.errors import DataError, GenesisError, SetupError
+from nnunet_genesis.nnunet_folders import folder_from_environment
 from nnunet_genesis.scans.headers import read_header
 from nnunet_genesis.scans.voxel_hash import scan_key, shape_part
 from nnunet_genesis.upstream import check_upstream
@@ -155,10 +156,7 @@ def try_scan_keys(
 
 def _open_dataset(dataset_name: str) -> tuple[Path, dict[str, Any]]:
     """Folder and description of a raw dataset."""
-    root = os.environ.get("nnUNet_raw")
-    if not root:
-        raise SetupError("the environment variable nnUNet_raw is not set", mend="export nnUNet_raw=/path/to/nnUNet_raw")
-    folder = Path(root) / dataset_name
+    folder = folder_from_environment("nnUNet_raw", must_exist=False) / dataset_name
     file = folder / "dataset.json"
     if not file.is_file():
         raise SetupError(

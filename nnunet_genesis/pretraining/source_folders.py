@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.plans import find_dataset_folder, list_cases, load_planned_configuration, require_cases
+from nnunet_genesis.nnunet_folders import find_dataset_folder
+from nnunet_genesis.plans import list_cases, load_planned_configuration, require_cases
 from nnunet_genesis.preprocessing_facts import describe_differences
 from nnunet_genesis.pretraining.unlabeled.pool import Pool, find_pools, open_pools
 

@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.plans import list_cases
-from nnunet_genesis.pretraining.case_index import CaseIndex, index_cases
-from nnunet_genesis.pretraining.case_survey import survey_cases, survey_file
 from nnunet_genesis.pretraining.exclusion_list import SCAN_PREFIX
 from nnunet_genesis.pretraining.source_folders import OWN_CASES, SourceFolder
+from nnunet_genesis.pretraining.source_index import open_index
 from nnunet_genesis.pretraining.split import draw_validation_cases
-from nnunet_genesis.pretraining.unlabeled.pool import Pool
-from nnunet_genesis.pretraining.unlabeled.pool_index import index_pool
-from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, ScanKeys, read_scan_keys, try_scan_keys
+from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, read_scan_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
+    from nnunet_genesis.pretraining.case_index import CaseIndex
 
 LOGGER = logging.getLogger("nnunet_genesis")
 
@@ -93,7 +90,7 @@ def open_sources(
         DataError: If a case cannot be read.
         SetupError: If an excluded case does not exist, or fewer than two cases are left.
     """
-    indices = [_open_index(folder, workers=workers, show_progress=show_progress) for folder in folders]
+    indices = [open_index(folder, workers=workers, show_progress=show_progress) for folder in folders]
     forbidden = _find_forbidden(planned, config, folders, indices, workers=workers, show_progress=show_progress)
     seen: set[str] = set()
     kept: list[tuple[SourceFolder, CaseIndex, tuple[str, ...], tuple[str, ...]]] = []
@@ -137,38 +134,6 @@ def weigh(rule: str, num_cases: int) -> float:
     return {"sqrt": math.sqrt(num_cases), "uniform": 1.0, "proportional": float(num_cases)}[rule]
 
 
-def _open_index(folder: SourceFolder, *, workers: int, show_progress: bool) -> CaseIndex:
-    if isinstance(folder.location, Pool):
-        return index_pool(folder.location)
-    planned = folder.location
-    cases = list_cases(planned.cases_folder)
-    records = survey_cases(planned, cases, survey_file(planned), workers=workers, show_progress=show_progress)
-    keys = _read_raw(planned, cases, workers)
-    return index_cases(
-        planned.cases_folder, list(records.values()), list(records), [keys.get(case, "") for case in records]
-    )
-
-
-def _read_raw(planned: PlannedConfiguration, cases: Sequence[str], workers: int) -> dict[str, str]:
-    """Keys of the raw images of a dataset, as far as there are any; says what is missing."""
-    cache_file = planned.results_folder / SCAN_KEYS_FILE
-    try:
-        raw = try_scan_keys(planned.dataset_name, "imagesTr", cases, cache_file=cache_file, workers=workers)
-    except SetupError as error:
-        raw, problem = ScanKeys({}), error.problem
-    else:
-        first = next(iter(sorted(raw.unreadable.items())), None)
-        problem = f"{len(raw.unreadable)} cannot be read, the first is {first[0]}: {first[1]}" if first else ""
-    if problem:
-        LOGGER.warning(
-            "%s: the raw images cannot be compared (%s): an equal scan elsewhere is found only if it was preprocessed"
-            " to equal voxels",
-            planned.dataset_name,
-            problem,
-        )
-    return raw.keys
-
-
 def _find_forbidden(
     planned: PlannedConfiguration,
     config: PretrainingConfig,
@@ -188,7 +153,7 @@ def _find_forbidden(
     found: set[str] = set()
     own = next((index for folder, index in zip(folders, indices, strict=True) if folder.name == OWN_CASES), None)
     if own is None and planned.cases_folder.is_dir():
-        own = _open_index(SourceFolder(OWN_CASES, planned), workers=workers, show_progress=show_progress)
+        own = open_index(SourceFolder(OWN_CASES, planned), workers=workers, show_progress=show_progress)
     elif own is None:
         found = {name for name in names if "/" not in name}
         cache_file = planned.results_folder / SCAN_KEYS_FILE
