@@ -79,7 +79,9 @@ def test_a_killed_command_continues_across_a_stage_border(hippocampus: Workspace
     process.kill()
     process.communicate()
     assert not (folder / "checkpoint_final.pth").exists()
-    output = hippocampus.run(*train(trainer, 2), "--c", nnUNet_n_proc_DA="2")
+    # The seed is on record: it need not be given again.
+    output = hippocampus.run(*train(trainer, 2), "--c", nnUNet_n_proc_DA="2", nnUNet_genesis_seed="")
+    assert f"seed: {SEED}" in output
     assert "starting from" not in output
     assert "Epoch 0" not in output
     # The same weights, although two worker processes made the batches this time.
