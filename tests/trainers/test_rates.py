@@ -150,11 +150,16 @@ def test_networks_without_an_encoder_are_refused() -> None:
         group_parameters(nn.Linear(1, 1), Schedule(WARMUP))
 
 
-def test_compiled_networks_are_unwrapped() -> None:
-    network = build()
-    compiled = torch.compile(network)
+def test_a_compiled_network_gets_gradients_where_it_begins_to_train() -> None:
+    network = build(features=(2, 4))
+    compiled = torch.compile(network, backend="aot_eager")  # gradients are traced as by nnU-Net's inductor
     assert isinstance(compiled, nn.Module)
+    optimizer = torch.optim.SGD(network.parameters(), 1e-3)
     set_trainable(encoder_of(compiled), trains=False)
-    entered = enter_epoch(compiled, torch.optim.SGD(network.parameters(), 1.0), settings_of_epoch(Schedule(), 0, 10))
+    image = torch.randn(2, 1, 4, 4, 4)
+    compiled(image).square().mean().backward()
+    assert all(parameter.grad is None for parameter in encoder_of(network).parameters())
+    entered = enter_epoch(compiled, optimizer, settings_of_epoch(Schedule(), 0, 10))
     assert entered is compiled
-    assert all(parameter.requires_grad for parameter in network.parameters())
+    compiled(image).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in encoder_of(network).parameters())
