@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
 from nnunet_genesis.cli_sources import add_source_flags, resolve_sources
+from nnunet_genesis.cli_trainers import add_trainer_commands
 from nnunet_genesis.cli_unlabeled import add_unlabeled_command
 from nnunet_genesis.cli_weights import add_weight_commands
 from nnunet_genesis.config import (
@@ -123,6 +124,7 @@ def _genesis_parser() -> argparse.ArgumentParser:
     preview.set_defaults(action=_preview, num_gpus=1)
     add_unlabeled_command(commands)
     add_weight_commands(commands)
+    add_trainer_commands(commands)
     return parser
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import CheckpointError
-from nnunet_genesis.trainers import genesis
-from nnunet_genesis.trainers.genesis import find_pretrained_file
+from nnunet_genesis.trainers import pretrained_file
+from nnunet_genesis.trainers.pretrained_file import find_pretrained_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ def test_a_file_on_the_hub_is_fetched(tmp_path: Path, monkeypatch: pytest.Monkey
         asked.append(address)
         return tmp_path / "cached.pth"
 
-    monkeypatch.setattr(genesis, "resolve", fetch)
+    monkeypatch.setattr(pretrained_file, "resolve", fetch)
     monkeypatch.setenv("nnUNet_genesis_checkpoint", "hf://ann/liver@v1")
     assert find_pretrained_file(tmp_path, "nnUNetPlans", "3d_fullres") == tmp_path / "cached.pth"
     assert asked == ["hf://ann/liver@v1"]

@@ -1,0 +1,51 @@
+"""Images that are not like those of pretraining are told of, and equal ones are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nnunet_genesis.trainers.differences import find_differences
+
+SAME: dict[str, Any] = {
+    "spacing": [5.0, 0.8, 0.8],
+    "normalization_schemes": ["CTNormalization"],
+    "channel_names": ["CT"],
+    "num_input_channels": 1,
+}
+
+
+def differences(**changes: Any) -> list[str]:
+    facts = {name: value for name, value in {**SAME, **changes}.items() if value is not None}
+    return find_differences(
+        facts, spacing=(5.0, 0.8, 0.8), normalization_schemes=["CTNormalization"], channel_names=["CT"]
+    )
+
+
+def test_equal_images_and_silent_files_differ_in_nothing() -> None:
+    assert differences() == []
+    assert differences(spacing=[5.0, 0.8, 0.803], channel_names=["ct"]) == []
+    assert differences(**dict.fromkeys(SAME)) == []
+    assert differences(spacing="unknown", normalization_schemes=3) == []
+
+
+def test_2d_is_compared_in_its_plane() -> None:
+    assert differences(spacing=[0.8, 0.8]) == []
+    assert differences(spacing=[1.2, 0.8]) == ["spacing: 1.2 x 0.8 mm in pretraining, 5 x 0.8 x 0.8 mm here"]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"spacing": [2.5, 0.8, 0.8]}, "spacing: 2.5 x 0.8 x 0.8 mm in pretraining, 5 x 0.8 x 0.8 mm here"),
+        (
+            {"normalization_schemes": ["ZScoreNormalization"]},
+            "normalisation: ZScoreNormalization in pretraining, CTNormalization here",
+        ),
+        ({"channel_names": ["T1", "T2"]}, "channels: T1, T2 in pretraining, CT here"),
+        ({"channel_names": None, "num_input_channels": 4}, "channels: 4 in pretraining, 1 here"),
+    ],
+)
+def test_each_difference_gets_a_line(change: dict[str, Any], line: str) -> None:
+    assert differences(**change) == [line]

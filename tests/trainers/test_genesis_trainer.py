@@ -1,0 +1,130 @@
+"""The trainer's hooks on a small network, without nnU-Net's folders."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from torch import nn
+
+from nnunet_genesis import trainers
+from nnunet_genesis.trainers.genesis import INIT_FILE, nnUNetTrainerGenesis
+from nnunet_genesis.trainers.initial_weights import load_pretrained_weights
+from tests.transfer.networks import build, describe, snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Log:
+    """Stands for nnU-Net's logger."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def log(self, key: str, value: float, epoch: int) -> None:
+        assert (key, epoch) == ("lrs", len(self.rates))
+        self.rates.append(value)
+
+
+def make_trainer(tokens: str, network: nn.Module | None = None) -> Any:
+    """A trainer as nnU-Net has it after its initialisation, as far as schedules go."""
+    trainer_class = getattr(trainers, f"nnUNetTrainerGenesis{tokens}")
+    trainer = object.__new__(trainer_class)
+    recipe = trainer_class.recipe
+    trainer.network = network or build()
+    trainer.initial_lr, trainer.weight_decay, trainer.num_epochs = recipe.schedule.peak, 3e-5, recipe.epochs or 1000
+    trainer.current_epoch, trainer.local_rank, trainer.logger = 0, 0, Log()
+    trainer.print_to_log_file = lambda *_, **__: None
+    trainer.optimizer, trainer.lr_scheduler = trainer.configure_optimizers()
+    return trainer
+
+
+def enter_epochs(trainer: Any, count: int) -> list[bool]:
+    """Begin epochs; returns whether the encoder trains in each."""
+    trains = []
+    for epoch in range(count):
+        trainer.current_epoch = epoch
+        trainer.on_train_epoch_start()
+        encoder = trainer.network.get_submodule("encoder")
+        trains.append(all(parameter.requires_grad for parameter in encoder.parameters()))
+        assert encoder.training == trains[-1]
+        assert trainer.network.get_submodule("decoder.seg_layers").training
+    return trains
+
+
+@pytest.mark.parametrize("tokens", ["", "_scratch", "_full_20epochs"])
+def test_the_standard_schedule_is_nnunets_own_code(tokens: str) -> None:
+    trainer = make_trainer(tokens)
+    assert type(trainer.lr_scheduler) is PolyLRScheduler
+    assert len(trainer.optimizer.param_groups) == 1
+    assert enter_epochs(trainer, 3) == [True] * 3
+
+
+def test_epochs_of_a_sawtooth() -> None:
+    trainer = make_trainer("_sawtooth_5epochs")
+    assert enter_epochs(trainer, 5) == [False, False, True, True, True]
+    assert trainer.logger.rates == pytest.approx([1e-3, 1e-3, 1e-3, 1e-3, 1e-3 * 0.5**0.9])
+
+
+def test_statistics_of_a_frozen_batch_norm_stay() -> None:
+    network = build()
+    encoder = network.get_submodule("encoder")
+    encoder.register_module("norm", nn.BatchNorm3d(1))
+    trainer = make_trainer("_frozen", network)
+    enter_epochs(trainer, 1)
+    encoder.get_submodule("norm")(torch.randn(2, 1, 4, 4, 4) + 5)
+    assert encoder.get_submodule("norm").state_dict()["running_mean"].item() == 0
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What loading needs of a trainer; the named file holds other weights of the same network."""
+    torch.save(build(seed=1).state_dict(), tmp_path / "weights.pth")
+    monkeypatch.setenv("nnUNet_genesis_checkpoint", str(tmp_path / "weights.pth"))
+    return SimpleNamespace(
+        network=build(seed=2),
+        output_folder_base=str(tmp_path / "Dataset001_Test" / "trainer"),
+        configuration_name="3d_fullres",
+        plans_manager=SimpleNamespace(plans_name="nnUNetPlans", dataset_name="Dataset001_Test"),
+        configuration_manager=SimpleNamespace(
+            configuration={"architecture": describe()}, spacing=[1.0, 1.0, 1.0], normalization_schemes=["Z"]
+        ),
+        dataset_json={"channel_names": {"0": "CT"}},
+        fold="all",
+        local_rank=0,
+    )
+
+
+def equal_parts(network: nn.Module, other: nn.Module) -> dict[str, bool]:
+    ours, theirs = snapshot(network), snapshot(other)
+    parts: dict[str, bool] = {}
+    for name in ours:
+        part = "heads" if "seg_layers" in name else name.split(".")[0] if "decoder.encoder" not in name else "encoder"
+        parts[part] = parts.get(part, True) and torch.equal(ours[name], theirs[name])
+    return parts
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_full_loads_the_decoder_without_its_heads_and_warns(stub: Any, full: bool) -> None:
+    record, lines = load_pretrained_weights(stub, full=full)
+    assert equal_parts(stub.network, build(seed=1)) == {"encoder": True, "decoder": full, "heads": False}
+    assert equal_parts(stub.network, build(seed=2)) == {"encoder": False, "decoder": not full, "heads": True}
+    assert record["initialization"] == ("pretrained encoder and decoder" if full else "pretrained encoder")
+    assert any(line.startswith("WARNING: _full loads the decoder") for line in lines) == full
+    assert "100 % of the encoder's parameters" in "\n".join(lines)
+
+
+def test_the_seed_on_record_is_found(tmp_path: Path) -> None:
+    trainer = object.__new__(nnUNetTrainerGenesis)
+    trainer.output_folder = str(tmp_path)
+    assert trainer._recorded_seed() is None
+    for content, seed in (({"seed": 5}, 5), ({"seed": None}, None), ({}, None), ([], None)):
+        (tmp_path / INIT_FILE).write_text(json.dumps(content))
+        assert trainer._recorded_seed() == seed
+    (tmp_path / INIT_FILE).write_text('{"seed": 5')
+    assert trainer._recorded_seed() is None
