@@ -95,7 +95,16 @@ INTERNALS = {
             _TRAINER, "nnUNetTrainer.load_checkpoint", ("filename_or_checkpoint",), "telling a continued training"
         ),
         Internal(_TRAINER, "nnUNetTrainer.do_split", (), "the validation cases of the fold"),
-        Internal(_TRAINER, "nnUNetTrainer.print_to_log_file", ("also_print_to_console",), "the log"),
+        Internal(_TRAINER, "nnUNetTrainer.configure_optimizers", (), "schedules"),
+        Internal(_TRAINER, "nnUNetTrainer.on_train_epoch_start", (), "what trains in an epoch"),
+        Internal(_TRAINER, "nnUNetTrainer.get_dataloaders", (), "batches that follow from a seed"),
+        Internal(
+            "batchgenerators.dataloading.nondet_multi_threaded_augmenter",
+            "NonDetMultiThreadedAugmenter._finish",
+            (),
+            "batches that follow from a seed",
+        ),
+        Internal(_TRAINER, "nnUNetTrainer.print_to_log_file", (), "the log"),
     ),
 }
 """What is used, by the part of this package that uses it."""

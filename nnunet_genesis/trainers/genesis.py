@@ -17,6 +17,7 @@ from nnunet_genesis.trainers.initial_weights import load_pretrained_weights
 from nnunet_genesis.trainers.rates import EpochRates, encoder_of, enter_epoch, group_parameters, set_trainable
 from nnunet_genesis.trainers.schedules import describe_schedule, summarise
 from nnunet_genesis.trainers.seeding import SEED_VARIABLE, Stream, number_batches, read_seed, seed_generators
+from nnunet_genesis.upstream import check_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,7 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             self._initialize()
 
     def _initialize(self) -> None:
+        check_upstream("trainers")
         if self.recipe.epochs is not None:
             self.num_epochs = self.recipe.epochs
         if self.recipe.iterations_per_epoch is not None:
