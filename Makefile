@@ -10,13 +10,16 @@ DEMO_OUTPUT ?= demo_report
 # Releases of nnU-Net that `make test-versions` runs the tests against, each in an environment of its own (6 GB each).
 NNUNET_VERSIONS ?= 2.6.4 newest
 
-.PHONY: demo test test-versions lint format bench
+.PHONY: demo test test-slow test-versions lint format bench
 
 demo: $(INSTALLED)
 	$(BIN)/genesis demo --output $(DEMO_OUTPUT)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
 
 test-versions:
 	@set -e; for version in $(NNUNET_VERSIONS); do \
@@ -25,7 +28,7 @@ test-versions:
 		test -x "$$environment/bin/python" || $(PYTHON) -m venv "$$environment"; \
 		"$$environment/bin/python" -m pip install --quiet --upgrade "$$package" --editable ".[dev]"; \
 		"$$environment/bin/python" -m pip list 2>/dev/null | grep -i -E "^(nnunetv2|torch) "; \
-		"$$environment/bin/python" -m pytest tests/test_upstream.py tests/test_discovery.py tests/trainers tests/integration; \
+		"$$environment/bin/python" -m pytest tests/test_upstream.py tests/test_discovery.py tests/trainers tests/integration -m "slow or not slow"; \
 	done
 
 lint: $(INSTALLED)

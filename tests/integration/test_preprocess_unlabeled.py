@@ -131,7 +131,14 @@ def test_volumes_for_a_flat_configuration(synthetic: Workspace) -> None:
     assert {tuple(case["spacing"]) for case in read_cases(target).values()} == {(4.0, 2.0, 0.8)}
 
 
-@pytest.mark.parametrize("victim", ["the command", "all its processes", "interrupted"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "the command",
+        pytest.param("all its processes", marks=pytest.mark.slow),
+        pytest.param("interrupted", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_in_the_middle_and_run_again(hippocampus: Workspace, victim: str) -> None:
     files = sorted((real_data_folder("hippocampus") / "images").glob("*.nii.gz"))[20:80]
     pools = hippocampus.preprocessed / HIPPOCAMPUS / "nnUNetPlans_3d_fullres__unlabeled"

@@ -17,6 +17,8 @@ from tests.integration.workspace import HIPPOCAMPUS, TINY, read_until
 if TYPE_CHECKING:
     from tests.integration.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 SEED = "7"
 
 

@@ -21,6 +21,8 @@ from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
 from tests.pretraining.distortions import reference
 from tests.pretraining.distortions.units import unit_range
 
+pytestmark = pytest.mark.slow
+
 SIZE = (64, 64, 32)
 PAIRS = 1000
 FloatArray = npt.NDArray[np.float64]
