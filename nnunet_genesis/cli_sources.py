@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.plans import PlannedConfiguration
 
-IMAGES_TS_POOL = "imagesTs"
-"""Name of the pool of a dataset's own test images."""
 _IMAGES_TS = (
     "learn from the dataset's test images too: only where a challenge's rules permit training on unlabelled test"
     " images, and never where a score on them is reported as one of unseen images"
@@ -67,6 +65,8 @@ def resolve_sources(options: argparse.Namespace, planned: PlannedConfiguration) 
         SetupError: If a file cannot be read or a dataset does not exist.
     """
     settings: dict[str, Any] = {}
+    from nnunet_genesis.pretraining.unlabeled.pool import IMAGES_TS_POOL
+
     pools = [*(options.pools or ()), *([IMAGES_TS_POOL] if options.images_ts else [])]
     if pools:
         settings["pools"] = tuple(pools)

@@ -20,12 +20,15 @@ class Candidate:
         source: File or folder for reports.
         channels: As of `Scan`; empty where there is a problem.
         problem: Why it cannot be used; None if nothing speaks against it before it is read.
+        series: The same for DICOM files that share series, size and orientation, whichever folder they are in; empty
+            for other files.
     """
 
     place: Place
     source: str
     channels: tuple[tuple[str, ...], ...] = ()
     problem: ScanProblem | None = None
+    series: str = ""
 
 
 def unreadable(place: Place, source: str, error: Exception) -> Candidate:

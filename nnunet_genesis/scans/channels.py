@@ -24,6 +24,9 @@ def group_channels(
 ) -> tuple[list[Candidate], list[str]]:
     """Put the image files of one folder together to scans.
 
+    Numbers are no channels but belong to the names of scans where they reach too far, or where one channel is expected
+    and 0000 is missing.
+
     Args:
         files: Absolute path and file ending of each file.
         parts: Name of the folder in parts, for the identifiers.
@@ -35,6 +38,7 @@ def group_channels(
     groups: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     candidates: list[Candidate] = []
     notes: list[str] = []
+    without_first: list[str] = []
     for path, ending in files:
         stem = Path(path).name[: len(Path(path).name) - len(ending)]
         matched = _CHANNEL.fullmatch(stem)
@@ -51,8 +55,16 @@ def group_channels(
                 f"taken as {len(numbered)} scans, not as channels of one"
             )
             candidates += [_single(path, (*parts, f"{stem}_{number:04d}")) for number, path in numbered.items()]
+        elif numbered and num_channels == 1 and 0 not in numbered:
+            without_first += numbered.values()
+            candidates += [_single(path, (*parts, f"{stem}_{number:04d}")) for number, path in numbered.items()]
         elif numbered:
             candidates.append(_numbered(numbered, (*parts, stem), num_channels))
+    if without_first:
+        notes.append(
+            f"{Path(without_first[0]).parent}: {len(without_first)} files end in a number, e.g."
+            f" {Path(without_first[0]).name}, but none with the same name in 0000: taken as scans, not as channels"
+        )
     return candidates, notes
 
 
@@ -83,7 +95,7 @@ def _numbered(numbered: dict[int, str], parts: tuple[str, ...], num_channels: in
         where=first,
         mend="add or remove files; if the numbers are no channels, name the files in a table (case,channel,path)",
     )
-    return Candidate(Place(parts, first), first, problem=problem)
+    return Candidate(Place(parts, first), "; ".join(numbered[number] for number in present), problem=problem)
 
 
 def _list(numbers: Sequence[int]) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,8 @@ from nnunet_genesis.scans.slices import order_slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_READERS = 8  # files whose headers are read at a time
 
 
 def find_series(files: Iterable[str], parts: tuple[str, ...]) -> tuple[list[Candidate], int]:
@@ -35,13 +40,10 @@ def find_series(files: Iterable[str], parts: tuple[str, ...]) -> tuple[list[Cand
     series: dict[tuple[object, ...], list[SliceHeader]] = defaultdict(list)
     candidates: list[Candidate] = []
     other_files = 0
-    for path in sorted(files):
-        try:
-            header = read_slice_header(path)
-        except Exception as error:  # pydicom raises whatever it happens to stumble over in damaged files
-            candidates.append(unreadable(_place_of_file(path, parts), path, error))
-            continue
-        if header is None:
+    for path, header in _read_headers(sorted(files)):
+        if isinstance(header, Exception):
+            candidates.append(unreadable(_place_of_file(path, parts), path, header))
+        elif header is None:
             other_files += 1
         elif header.frames > 1:
             candidates.append(_judge_frames(header, parts))
@@ -51,13 +53,54 @@ def find_series(files: Iterable[str], parts: tuple[str, ...]) -> tuple[list[Cand
     for key, slices in series.items():
         if len(slices) == 1:
             path = slices[0].path
-            candidates.append(Candidate(_place_of_file(path, parts), path, ((path,),)))
+            candidates.append(
+                Candidate(_place_of_file(path, parts), path, ((path,),), series=_mark(key) if key[0] else "")
+            )
             continue
-        mark = hashlib.sha256(repr(key).encode()).hexdigest()
+        mark = _mark(key)
         folder = str(Path(slices[0].path).parent)
         name = parts if len(stacks) == 1 else (*parts, f"series-{mark[:8]}")
-        candidates.append(_judge_stack(slices, Place(name, f"{folder}\n{mark}"), folder))
+        candidate = _judge_stack(slices, Place(name, f"{folder}\n{mark}"), folder)
+        candidates.append(replace(candidate, series=mark if key[0] else ""))
     return candidates, other_files
+
+
+def note_split_series(candidates: Iterable[Candidate]) -> list[str]:
+    """Say which folders hold slices of the same series: parts of one volume, or copies."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for candidate in candidates:
+        if candidate.series:
+            file = candidate.channels[0][0] if candidate.channels else None
+            folders[candidate.series].add(str(Path(file).parent) if file else candidate.source)
+    split = [sorted(places) for places in folders.values() if len(places) > 1]
+    if not split:
+        return []
+    return [
+        f"{len(split)} DICOM series lie in several folders each, e.g. in {' and '.join(split[0][:2])}: every folder is"
+        " taken as a scan of its own; where they are parts of one volume, put them into one folder"
+    ]
+
+
+def _read_headers(files: list[str]) -> list[tuple[str, SliceHeader | Exception | None]]:
+    """Headers in the order of the files, read side by side: most of the time goes into waiting for a file server."""
+
+    def read(path: str) -> SliceHeader | Exception | None:
+        try:
+            return read_slice_header(path)
+        except Exception as error:  # pydicom raises whatever it happens to stumble over in damaged files
+            return error
+
+    if not files:
+        return []
+    # Not in the threads: warnings are switched off for the whole process.
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(_READERS, len(files))) as threads:
+        warnings.simplefilter("ignore")
+        return list(zip(files, threads.map(read, files), strict=True))
+
+
+def _mark(key: tuple[object, ...]) -> str:
+    """The same for equal series, size and orientation."""
+    return hashlib.sha256(repr(key).encode()).hexdigest()
 
 
 def _judge_stack(slices: list[SliceHeader], place: Place, folder: str) -> Candidate:

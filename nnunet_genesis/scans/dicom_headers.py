@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +54,8 @@ def has_dicom_mark(path: str) -> bool:
 def read_slice_header(path: str) -> SliceHeader | None:
     """Read what decides the series and the place of a DICOM file; None if it is no image (a report, a plan, ...).
 
+    pydicom may warn; who calls this switches warnings off.
+
     Raises:
         ValueError: If the file is damaged or no DICOM file at all.
         Exception: Whatever pydicom stumbles over in damaged files.
@@ -63,30 +64,26 @@ def read_slice_header(path: str) -> SliceHeader | None:
 
     if Path(path).stat().st_size == 0:
         raise ValueError("the file is empty")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        header = pydicom.dcmread(
-            path, stop_before_pixels=True, specific_tags=list(_TAGS), force=not has_dicom_mark(path)
-        )
-        kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
-        if "Rows" not in header or "Columns" not in header:
-            if kind is None or "Image Storage" in getattr(kind, "name", ""):
-                raise ValueError("no DICOM image: the header is cut off or missing")
-            return None
-        frames = int(header.get("NumberOfFrames") or 1)
-        positions, orientations = _read_frames(header)
-        return SliceHeader(
-            path=path,
-            series=str(header.get("SeriesInstanceUID", "")),
-            rows=int(header.Rows),
-            columns=int(header.Columns),
-            orientation=_numbers(header.get("ImageOrientationPatient"), 6, digits=3),
-            position=_numbers(header.get("ImagePositionPatient"), 3),
-            frames=frames,
-            frame_positions=positions,
-            frame_orientations=orientations,
-            frames_are_slices="SpacingBetweenSlices" in header or header.get("FrameIncrementPointer") == _SLICE_VECTOR,
-        )
+    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=not has_dicom_mark(path))
+    kind = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+    if "Rows" not in header or "Columns" not in header:
+        if kind is None or "Image Storage" in getattr(kind, "name", ""):
+            raise ValueError("no DICOM image: the header is cut off or missing")
+        return None
+    frames = int(header.get("NumberOfFrames") or 1)
+    positions, orientations = _read_frames(header)
+    return SliceHeader(
+        path=path,
+        series=str(header.get("SeriesInstanceUID", "")),
+        rows=int(header.Rows),
+        columns=int(header.Columns),
+        orientation=_numbers(header.get("ImageOrientationPatient"), 6, digits=3),
+        position=_numbers(header.get("ImagePositionPatient"), 3),
+        frames=frames,
+        frame_positions=positions,
+        frame_orientations=orientations,
+        frames_are_slices="SpacingBetweenSlices" in header or header.get("FrameIncrementPointer") == _SLICE_VECTOR,
+    )
 
 
 def _read_frames(header: Any) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.scans.dicom import note_split_series
 from nnunet_genesis.scans.folder import find_in_folder, is_image
 from nnunet_genesis.scans.naming import name_scans
 from nnunet_genesis.scans.scan import Scan
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nnunet_genesis.scans.candidates import Candidate
-    from nnunet_genesis.scans.problems import Reason
+    from nnunet_genesis.scans.problems import Reason, ScanProblem
 
 TABLE_ENDINGS = (".csv", ".json")
 
@@ -33,12 +34,19 @@ class SkippedScan:
         source: File or folder.
         reason: The kind of problem.
         detail: What is wrong, with the offending value.
+        mend: What mends it; empty where nothing is known.
     """
 
     identifier: str
     source: str
     reason: Reason
     detail: str
+    mend: str = ""
+
+    @classmethod
+    def of(cls, problem: ScanProblem, identifier: str, source: str) -> SkippedScan:
+        """A scan that is skipped because of a problem."""
+        return cls(identifier, source, problem.reason, problem.problem, problem.mend or "")
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ def find_scans(
         look(folder, sorted(names), ())
     if walk.hidden:
         walk.notes.append(f"{walk.hidden} hidden files and folders (names that start with a dot) are left out")
+    walk.notes += note_split_series(candidates)
     scans, skipped = _name(candidates + walk.problems)
     return FoundScans(scans, skipped, walk.notes, other_files)
 
@@ -137,5 +146,5 @@ def _name(candidates: list[Candidate]) -> tuple[list[Scan], list[SkippedScan]]:
         if problem is None:
             scans.append(Scan(name, candidate.channels))
         else:
-            skipped.append(SkippedScan(name, candidate.source, problem.reason, problem.problem))
+            skipped.append(SkippedScan.of(problem, name, candidate.source))
     return scans, skipped

@@ -100,4 +100,4 @@ def _refuse_single_channel(candidate: Candidate, num_channels: int) -> Candidate
         where=candidate.source,
         mend="name the series of each channel in a table (.csv with case,channel,path)",
     )
-    return Candidate(candidate.place, candidate.source, problem=problem)
+    return Candidate(candidate.place, candidate.source, problem=problem, series=candidate.series)

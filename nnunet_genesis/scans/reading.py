@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ReadingRules", "read_scan"]
 
+_ALIGN = "resample the channels to one grid, or correct their headers"
+_LONGEST_TEXT = 500  # letters of what a reader says
+
 
 def read_scan(
     scan: Scan, reader: Any, rules: ReadingRules, scratch: Path
@@ -71,20 +74,27 @@ def read_scan(
 def _read(
     scan: Scan, reader: Any, rules: ReadingRules, temporary: Path
 ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
-    sizes = []
+    sizes: list[tuple[int, ...]] = []
+    spacings: list[tuple[float, ...]] = []
     for channel in scan.channels:
         header = read_header(channel, rules.max_voxels)
         if header is not None:
             check_header(header, len(scan.channels), rules, channel[0])
             sizes.append(header.size)
+            spacings.append(header.spacing)
+    where = scan.channels[0][0]
     if len(set(sizes)) > 1:
         told = ", ".join(" x ".join(map(str, size)) for size in sizes)
-        raise ScanProblem(Reason.CHANNELS, f"the channels differ in size: {told}", where=scan.channels[0][0])
+        raise ScanProblem(Reason.CHANNELS, f"the channels differ in size: {told}", where=where, mend=_ALIGN)
+    known = [spacing for spacing in spacings if spacing]
+    if not all(np.allclose(spacing, known[0]) for spacing in known):
+        told = ", ".join(" x ".join(f"{step:.6g}" for step in spacing) for spacing in known)
+        raise ScanProblem(Reason.CHANNELS, f"the channels differ in spacing: {told} mm", where=where, mend=_ALIGN)
     if len(scan.channels) not in {1, rules.num_channels}:
         raise ScanProblem(
             Reason.CHANNELS,
             f"{len(scan.channels)} channels, {rules.num_channels} expected",
-            where=scan.channels[0][0],
+            where=where,
         )
     endings = list(reader.supported_file_endings)
     files = [
@@ -100,4 +110,7 @@ def _describe(error: Exception, printed: str) -> str:
     lines = [line.strip() for line in (str(error) or printed).splitlines() if line.strip()]
     # SimpleITK begins with the place in its own source; ITK names objects by their address, another one in every run.
     told = [line for line in lines if not line.startswith("Exception thrown in SimpleITK")] or lines
-    return f"{type(error).__name__}: {re.sub('[(]0x[0-9a-f]+[)]', '', told[0])[:300]}" if told else type(error).__name__
+    if told and told[0].endswith(":") and len(told) > 1:
+        told[0] += f" {told[-1]}"  # "Error reading FILE:", then what failed from the outside to the inside
+    text = re.sub("[(]0x[0-9a-f]+[)]", "", told[0]).rstrip(":") if told else ""
+    return f"{type(error).__name__}: {text[:_LONGEST_TEXT]}" if text else type(error).__name__

@@ -230,6 +230,8 @@ def test_missing_pool_names_those_that_exist(dataset: Path) -> None:
         open_all(pools=("ct",))
     assert "genesis preprocess-unlabeled -d Dataset777_Written -c 3d_fullres" in str(raised.value)
     assert "--name ct" in str(raised.value)
+    with pytest.raises(SetupError, match=r"genesis preprocess-unlabeled .* --imagesTs$"):
+        open_all(pools=("imagesTs",))
 
 
 def test_pool_of_other_plans_names_what_differs(dataset: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.scans import dicom
+from nnunet_genesis.scans.dicom_headers import read_slice_header
 from nnunet_genesis.scans.finding import FoundScans, find_scans
 from nnunet_genesis.scans.problems import Reason
 from tests.scans.files import voxels, write_dicom_series, write_image
@@ -69,6 +72,22 @@ def test_numbered_cases_are_no_channels(tmp_path: Path) -> None:
     found = find_scans([tmp_path], num_channels=1)
     assert names(found) == ["ct_0001", "ct_0002", "ct_0150"]
     assert "taken as 3 scans" in found.notes[0]
+
+
+def test_numbers_are_no_channels_where_one_is_expected_and_the_first_is_missing(tmp_path: Path) -> None:
+    for number in range(1, 20):
+        image(tmp_path / f"scan_{number:04d}.nii.gz")
+    image(tmp_path / "other_0003.nii.gz")
+    found = find_scans([tmp_path], num_channels=1)
+    assert names(found) == ["other_0003", *(f"scan_{number:04d}" for number in range(1, 20))]
+    assert found.skipped == []
+    (note,) = found.notes
+    assert note.startswith(f"{tmp_path}: 20 files end in a number")
+    image(tmp_path / "scan_0000.nii.gz")
+    (skipped,) = find_scans([tmp_path], num_channels=1).skipped
+    assert skipped.reason is Reason.CHANNELS
+    assert skipped.source.split("; ") == [str(tmp_path / f"scan_{number:04d}.nii.gz") for number in range(20)]
+    assert "table" in skipped.mend
 
 
 def test_only_images_of_a_raw_dataset_are_taken(tmp_path: Path) -> None:
@@ -146,6 +165,35 @@ def test_several_series_in_one_folder(tmp_path: Path) -> None:
     assert found.scans == find_scans([tmp_path / "in"], num_channels=1).scans
     refused = find_scans([tmp_path / "in"], num_channels=2)
     assert set(reasons(refused).values()) == {Reason.CHANNELS}
+
+
+def test_a_series_that_lies_in_two_folders_is_told(tmp_path: Path) -> None:
+    files = write_dicom_series(tmp_path / "one", voxels((8, 16, 16)), series_uid="1.2.1")
+    write_dicom_series(tmp_path / "other", voxels((8, 16, 16)), series_uid="1.2.2")
+    assert find_scans([tmp_path], num_channels=1).notes == []
+    (tmp_path / "two").mkdir()
+    for file in files[5:]:
+        file.rename(tmp_path / "two" / file.name)
+    found = find_scans([tmp_path], num_channels=1)
+    assert names(found) == ["one", "other", "two"]
+    (note,) = found.notes
+    assert note.startswith(
+        f"1 DICOM series lie in several folders each, e.g. in {tmp_path / 'one'} and {tmp_path / 'two'}:"
+    )
+
+
+def test_headers_of_a_folder_are_read_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = write_dicom_series(tmp_path / "one", voxels((4, 16, 16)))
+    together = threading.Barrier(len(files), timeout=30)
+
+    def read_together(path: str) -> object:
+        together.wait()
+        return read_slice_header(path)
+
+    monkeypatch.setattr(dicom, "read_slice_header", read_together)
+    found = find_scans([tmp_path], num_channels=1)
+    assert (names(found), found.skipped) == (["one"], [])
+    assert found.scans[0].channels == (tuple(map(str, files)),)
 
 
 def test_slices_are_ordered_by_position_and_files_need_no_ending(tmp_path: Path) -> None:

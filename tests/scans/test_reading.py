@@ -185,8 +185,18 @@ def test_channels_that_differ_in_size_or_number_are_refused(tmp_path: Path, scra
         read_scan(Scan("x", ((first,),)), SimpleITKIO(), rules, scratch)
     assert raised.value.reason is Reason.CHANNELS
     other = str(write_image(tmp_path / "other.nii.gz", voxels((6, 10, 12)), (3, 1, 1)))
-    with pytest.raises(ScanProblem, match="Not all input images have the same spacing"):
+    with pytest.raises(ScanProblem, match=r"differ in spacing: 0\.5 x 0\.75 x 3, 1 x 1 x 3 mm") as raised:
         read_scan(Scan("x", ((first,), (other,))), SimpleITKIO(), rules, scratch)
+    assert raised.value.reason is Reason.CHANNELS
+    assert raised.value.mend
+
+
+def test_what_a_reader_says_ends_with_what_failed(tmp_path: Path, scratch: Path) -> None:
+    file = write_image(tmp_path / "x.nrrd", voxels((6, 10, 12)))
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ScanProblem, match=r"Error reading .*x\.nrrd: .*fread got only \d+ 2-sized things") as raised:
+        read(file, scratch)
+    assert raised.value.reason is Reason.UNREADABLE
 
 
 def test_two_dimensional_plans_take_planes_and_volumes(tmp_path: Path, scratch: Path) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.unlabeled.case_preprocessing import PreprocessingJob
 from nnunet_genesis.pretraining.unlabeled.pool import Pool
+from nnunet_genesis.pretraining.unlabeled.pool_history import note_build
 from nnunet_genesis.pretraining.unlabeled.progress import BuildProgress, count_files
 from nnunet_genesis.pretraining.unlabeled.report import BuildOutcome, write_report
 from nnunet_genesis.pretraining.unlabeled.report_figure import draw_pool
-from nnunet_genesis.pretraining.unlabeled.resume import sort_scans
+from nnunet_genesis.pretraining.unlabeled.resume import is_source_gone, sort_scans, spoilt_cases
 from nnunet_genesis.pretraining.unlabeled.sifting import Sifter
 from nnunet_genesis.pretraining.unlabeled.supervised import run_supervised
 from nnunet_genesis.pretraining.unlabeled.worker import prepare_scan, start_worker
@@ -45,6 +43,7 @@ class BuildOptions:
         seconds: Most that one scan may take.
         max_voxels: Most voxels of a scan per channel, raw and at the spacing of the plans.
         excluded: Keys of scans to leave out (`scan_key`), and a few words on what each is.
+        exclusions: What the user asked to exclude, as flags.
         command: What the user typed, for the pool's description.
     """
 
@@ -52,6 +51,7 @@ class BuildOptions:
     seconds: float = SECONDS_PER_SCAN
     max_voxels: int = MAX_VOXELS
     excluded: Mapping[str, str] = field(default_factory=dict)
+    exclusions: tuple[str, ...] = ()
     command: str = ""
 
 
@@ -75,26 +75,35 @@ def build_pool(planned: PlannedConfiguration, inputs: Sequence[Path], name: str,
     check_upstream("preprocessing")
     started = time.monotonic()
     pool = Pool(planned.pools_folder / name)
-    with _locked(pool.folder):
-        if pool.pool_file.exists():
-            pool.check_plans(planned)
+    if pool.folder.exists():
+        with _locked(pool, planned):  # what stands against it is told before a search that may take long
+            pass
+    with count_files() as progress:
+        found = find_scans(
+            inputs,
+            num_channels=planned.num_channels,
+            endings=reader_endings(planned),
+            channel_names=planned.channel_names,
+            progress=progress,
+        )
+    with _locked(pool, planned):
         pool.clear_partial()
-        cases = pool.read_cases()
-        _refuse_excluded(pool, {case.scan: case.identifier for case in cases}, options.excluded)
-        with count_files() as progress:
-            found = find_scans(
-                inputs,
-                num_channels=planned.num_channels,
-                endings=reader_endings(planned),
-                channel_names=planned.channel_names,
-                progress=progress,
-            )
-        pool.create(_describe(planned, options))
-        todo = sort_scans(found.scans, cases, pool.folder)
+        listed = pool.read_cases()
+        whole = pool.whole_images(listed)
+        _refuse_excluded(pool, {case.scan: name for name, case in whole.items()}, options.excluded)
+        notes = [*found.notes, *note_build(pool, planned, options)]
+        vanished = [case for case in listed if case.identifier not in whole]
+        for case in vanished:
+            pool.remove(case, "its image has vanished or is damaged")
+        todo = sort_scans(found.scans, list(whole.values()))
         redone = {scan.identifier for scan in todo.pending}
-        known = {case.scan: case.identifier for case in cases if case.identifier not in redone}
-        sifter = Sifter(pool, known, options.excluded, [*found.skipped, *todo.skipped])
-        job = PreprocessingJob(planned, pool.partial_folder, options.max_voxels, frozenset({*known, *options.excluded}))
+        untouched = whole.keys() - redone - set(todo.kept)
+        spoilt = spoilt_cases([whole[case] for case in sorted(untouched)], found.skipped)
+        sifter = Sifter(pool, list(whole.values()), redone, options.excluded, [*found.skipped, *todo.skipped])
+        for case, why in spoilt:
+            sifter.remove(case, why)
+        unwanted = frozenset({*sifter.known, *options.excluded})
+        job = PreprocessingJob(planned, pool.partial_folder, options.max_voxels, unwanted)
         progress_bar = BuildProgress(len(found.scans), len(todo.kept), name)
         outcomes = run_supervised(
             prepare_scan,
@@ -112,15 +121,20 @@ def build_pool(planned: PlannedConfiguration, inputs: Sequence[Path], name: str,
         finally:
             progress_bar.close()
             write_report(pool.folder, sifter.skipped)
+        cases = pool.read_cases()
+        seen = {*todo.kept, *sifter.added}
         result = BuildOutcome(
             planned=planned,
             folder=pool.folder,
-            cases=pool.read_cases(),
+            cases=cases,
             kept=todo.kept,
             added=sifter.added,
             skipped=sorted(sifter.skipped, key=lambda skipped: skipped.identifier),
-            notes=found.notes,
+            notes=notes,
             other_files=found.other_files,
+            removed=sifter.removed,
+            vanished=[case.identifier for case in vanished],
+            sourceless=[case.identifier for case in cases if case.identifier not in seen and is_source_gone(case)],
             seconds=time.monotonic() - started,
         )
         pool.clear_partial()
@@ -138,35 +152,23 @@ def reader_endings(planned: PlannedConfiguration) -> frozenset[str]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK_FILE, timeout=0)
+def _locked(pool: Pool, planned: PlannedConfiguration) -> Iterator[None]:
+    pool.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(pool.folder / LOCK_FILE, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
         raise SetupError(
-            f"another process is writing pool {folder.name}",
-            where=folder / LOCK_FILE,
+            f"another process is writing pool {pool.name}",
+            where=pool.folder / LOCK_FILE,
             mend="wait until it is done, or give another --name",
         ) from error
     try:
+        if pool.pool_file.exists():
+            pool.check_plans(planned)
         yield
     finally:
         lock.release()
-
-
-def _describe(planned: PlannedConfiguration, options: BuildOptions) -> dict[str, Any]:
-    packages = ("nnunet-genesis", "nnunetv2", "SimpleITK", "numpy", "blosc2", "torch")
-    return {
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "dataset": planned.dataset_name,
-        "plans": planned.plans_name,
-        "configuration": planned.configuration,
-        "preprocessing": dict(planned.preprocessing),
-        "channel_names": list(planned.channel_names),
-        "versions": {"python": platform.python_version(), **{package: version(package) for package in packages}},
-        "command": options.command,
-    }
 
 
 def _refuse_excluded(pool: Pool, there: Mapping[str, str], excluded: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """A pool on disk: preprocessed images, and one line of text per image that says where it came from.
 
-``cases.jsonl`` only ever grows: a case counts as done once its line is written, after its image was renamed into place.
+``cases.jsonl`` only ever grows: a case counts as done once its line is written, after its image was renamed into place,
+and as removed once another line says so.
 A process that dies leaves at most half a line and a file in ``.partial``, both of which the next run clears away.
 """
 
@@ -9,11 +10,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.preprocessing_facts import describe_differences
+from nnunet_genesis.pretraining.unlabeled.pool_case import PoolCase, read_line, write_line, write_removal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,51 +22,14 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.plans import PlannedConfiguration
 
+__all__ = ["Pool", "PoolCase", "find_pools", "open_pools"]
+
 POOL_FORMAT = 1
 POOL_FILE = "pool.json"
 CASES_FILE = "cases.jsonl"
+IMAGES_TS_POOL = "imagesTs"
+"""Name of the pool of a dataset's own test images."""
 PARTIAL_FOLDER = ".partial"
-
-
-@dataclass(frozen=True)
-class PoolCase:
-    """One preprocessed scan of a pool.
-
-    Attributes:
-        identifier: Name of the case within the pool.
-        file: Name of the image file.
-        bytes: Size of the image file.
-        shape: Channels, then three spatial axes, preprocessed.
-        sha256: `nnunet_genesis.scans.voxel_hash.hash_voxels` of the preprocessed voxels.
-        scan: `nnunet_genesis.scans.voxel_hash.scan_key` of the raw voxels: the same for the same scan in any format.
-        raw_sha256: `hash_voxels` of the raw voxels as they were read.
-        raw_shape: Channels, then three spatial axes, as read.
-        raw_spacing: Millimetres per axis, as read.
-        spacing: Millimetres per axis, preprocessed.
-        foreground: `nnunet_genesis.pretraining.foreground.encode_map` of the preprocessed case.
-        foreground_share: Share of its voxels that are foreground.
-        statistics: Per channel, "raw" and "preprocessed": min, max, mean, std, percentiles 0.5, 50 and 99.5.
-        sources: The files that it was read from, a line per channel.
-        signature: Changes when a source file does.
-        seconds: What reading and preprocessing took.
-    """
-
-    identifier: str
-    file: str
-    bytes: int
-    shape: list[int]
-    sha256: str
-    scan: str
-    raw_sha256: str
-    raw_shape: list[int]
-    raw_spacing: list[float]
-    spacing: list[float]
-    foreground: str
-    foreground_share: float
-    statistics: list[dict[str, dict[str, float]]]
-    sources: list[str]
-    signature: str
-    seconds: float
 
 
 class Pool:
@@ -127,29 +91,28 @@ class Pool:
             )
 
     def read_cases(self) -> list[PoolCase]:
-        """Read the lines of all finished cases; half a line at the end, of a process that died, is no case.
+        """Read the lines of all cases, the later one where a case was done again, none where it was removed.
+
+        Half a line at the end, of a process that died, is no case.
 
         Raises:
             DataError: If another line cannot be read.
         """
         if not self.cases_file.exists():
             return []
-        names = {field.name for field in fields(PoolCase)}
         cases: dict[str, PoolCase] = {}
         lines = self.cases_file.read_text(encoding="utf-8").split("\n")
         for number, line in enumerate(lines, start=1):
             if not line or number == len(lines):
                 continue  # the text after the last line break is empty, or a line that was never finished
             try:
-                content = json.loads(line)
-                case = PoolCase(**{name: content[name] for name in names})
+                read_line(line, cases)
             except (ValueError, TypeError, KeyError) as error:
                 raise DataError(
                     f"line {number} of the pool's list of cases cannot be read ({type(error).__name__}: {error})",
                     where=self.cases_file,
                     mend="delete that line and run genesis preprocess-unlabeled again: it redoes that case alone",
                 ) from error
-            cases[case.identifier] = case  # a case that was done again stands in a later line
         return list(cases.values())
 
     def clear_partial(self) -> None:
@@ -169,8 +132,22 @@ class Pool:
             case: What to write.
         """
         image.replace(self.folder / case.file)
+        self._append(write_line(case))
+
+    def remove(self, case: PoolCase, reason: str) -> None:
+        """Take a case out again: write a line that says so and why, then remove its image."""
+        self._append(write_removal(case.identifier, reason))
+        (self.folder / case.file).unlink(missing_ok=True)
+
+    def whole_images(self, cases: Sequence[PoolCase]) -> dict[str, PoolCase]:
+        """Those cases, by name, whose image is there and as large as it was when it was written."""
+        with os.scandir(self.folder) as entries:
+            sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(".b2nd")}
+        return {case.identifier: case for case in cases if sizes.get(case.file) == case.bytes}
+
+    def _append(self, line: str) -> None:
         with self.cases_file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(asdict(case)) + "\n")
+            stream.write(line + "\n")
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -195,7 +172,7 @@ def open_pools(planned: PlannedConfiguration, names: Sequence[str]) -> list[Pool
                 f"there is no pool '{name}'; pools here: {', '.join(there) or '(none)'}",
                 where=planned.pools_folder,
                 mend=f"genesis preprocess-unlabeled -d {planned.dataset_name} -c {planned.configuration}"
-                f" -p {planned.plans_name} -i FOLDER --name {name}",
+                f" -p {planned.plans_name} " + ("--imagesTs" if name == IMAGES_TS_POOL else f"-i FOLDER --name {name}"),
             )
         pool = Pool(planned.pools_folder / name)
         pool.check_plans(planned)

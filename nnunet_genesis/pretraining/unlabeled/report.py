@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REPORT_FILE = "report.csv"
 HARMLESS = (Reason.DUPLICATE, Reason.EXCLUDED)
 """Reasons that are no fault of a scan."""
-_COLUMNS = ("identifier", "source", "reason", "detail")
+_COLUMNS = ("identifier", "source", "reason", "detail", "mend")
 _MAX_LISTED = 20
 
 
@@ -40,6 +40,9 @@ class BuildOutcome:
         notes: What was left out on purpose.
         other_files: Number of files that are no images.
         seconds: What the run took.
+        removed: Cases that were taken out of the pool, with what is wrong with their source files now.
+        vanished: Names of cases whose images had vanished or were damaged.
+        sourceless: Names of cases whose source files are not there any more.
     """
 
     planned: PlannedConfiguration
@@ -51,6 +54,9 @@ class BuildOutcome:
     notes: Sequence[str]
     other_files: int
     seconds: float
+    removed: Sequence[SkippedScan] = ()
+    vanished: Sequence[str] = ()
+    sourceless: Sequence[str] = ()
 
     @property
     def broken(self) -> list[SkippedScan]:
@@ -71,7 +77,7 @@ def write_report(folder: Path, skipped: Sequence[SkippedScan]) -> Path:
         writer = csv.writer(stream)
         writer.writerow(_COLUMNS)
         for scan in sorted(skipped, key=lambda scan: scan.identifier):
-            writer.writerow([scan.identifier, scan.source, scan.reason.value, scan.detail])
+            writer.writerow([scan.identifier, scan.source, scan.reason.value, scan.detail, scan.mend])
     return part.replace(folder / REPORT_FILE)
 
 
@@ -87,8 +93,10 @@ def describe_outcome(outcome: BuildOutcome) -> list[str]:
         lines.append(f"skipped: {_count(len(outcome.skipped))}")
         for reason, count in outcome.count_reasons():
             first = next(skipped for skipped in outcome.skipped if skipped.reason.value == reason)
-            lines.append(f"  {count:>6}  {reason}; e.g. {first.identifier}: {first.detail}")
+            mend = f"; to mend it: {first.mend}" if first.mend else ""
+            lines.append(f"  {count:>6}  {reason}; e.g. {first.identifier}: {first.detail}{mend}")
         lines.append(f"  all of them: {outcome.folder / REPORT_FILE}")
+    lines += _describe_changes(outcome)
     if outcome.other_files:
         lines.append(f"files that are no images: {outcome.other_files}")
     lines += [f"note: {note}" for note in outcome.notes]
@@ -124,6 +132,28 @@ def check_outcome(outcome: BuildOutcome, *, strict: bool) -> None:
         raise DataError(
             f"pool {outcome.folder.name} is empty: {why}", where=report, mend="look into the report, and at -i"
         )
+
+
+def _describe_changes(outcome: BuildOutcome) -> list[str]:
+    lines = []
+    if outcome.removed:
+        first = outcome.removed[0]
+        lines.append(
+            f"removed from the pool: {_count(len(outcome.removed))} whose files are no usable scan any more;"
+            f" e.g. {first.identifier}: {first.reason}: {first.detail}"
+        )
+    if outcome.vanished:
+        again = len(set(outcome.vanished).intersection(outcome.added))
+        lines.append(
+            f"images that had vanished or were damaged: {len(outcome.vanished)}, e.g. {outcome.vanished[0]};"
+            f" made again under the same name: {again}"
+        )
+    if outcome.sourceless:
+        lines.append(
+            f"cases whose source files are gone: {len(outcome.sourceless)}, e.g. {outcome.sourceless[0]};"
+            " they stay in the pool"
+        )
+    return lines
 
 
 def _count(number: int) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.scans.finding import SkippedScan
 from nnunet_genesis.scans.problems import ScanProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from nnunet_genesis.pretraining.unlabeled.pool import PoolCase
     from nnunet_genesis.scans.scan import Scan
@@ -33,39 +32,41 @@ class SortedScans:
     skipped: list[SkippedScan] = field(default_factory=list)
 
 
-def sort_scans(scans: Sequence[Scan], cases: Sequence[PoolCase], folder: Path) -> SortedScans:
+def sort_scans(scans: Sequence[Scan], cases: Sequence[PoolCase]) -> SortedScans:
     """Compare what was found with what is in the pool.
 
-    A scan is in the pool if a case was made of the same files, untouched since, and its image is whole; it may have had
-    another name then. A scan whose files changed takes the place of its case. A scan that only has the same name as
-    a case made of other files (an earlier run on another folder) gets a name of its own.
+    A scan is in the pool if a case was made of the same files, untouched since; it may have had another name then. A
+    scan whose files changed takes the place and the name of its case. A scan that only has the same name as a case
+    made of other files (an earlier run on another folder) gets a name of its own.
 
     Args:
         scans: Scans that were found.
-        cases: Cases of the pool.
-        folder: The pool's folder.
+        cases: Cases of the pool whose images are there.
     """
-    sizes = _file_sizes(folder) if cases else {}
-    by_signature = {case.signature: case for case in cases if sizes.get(case.file) == case.bytes}
-    by_name = {case.identifier: case for case in cases}
+    by_signature = {case.signature: case for case in cases}
     result = SortedScans()
     new: list[Scan] = []
     for scan in scans:
         try:
             case = by_signature.get(scan.signature()) if by_signature else None
         except ScanProblem as problem:
-            result.skipped.append(
-                SkippedScan(scan.identifier, "; ".join(scan.sources()), problem.reason, problem.problem)
-            )
+            result.skipped.append(SkippedScan.of(problem, scan.identifier, "; ".join(scan.sources())))
             continue
         if case is None:
             new.append(scan)
         else:
             result.kept.append(case.identifier)
-    kept = set(result.kept)
-    for scan in new:
-        case = by_name.get(scan.identifier)
-        if case is not None and (case.identifier in kept or case.sources != scan.sources()):
+    by_name = {case.identifier: case for case in cases}
+    changed = _by_sources(by_name[name] for name in by_name.keys() - set(result.kept))
+    # Series of one folder may have sources that read alike: first those whose name says which case is theirs.
+    for scan in sorted(new, key=lambda scan: scan.identifier not in changed.get(tuple(scan.sources()), [])):
+        same_files = changed.get(tuple(scan.sources()), [])
+        if scan.identifier in same_files:
+            same_files.remove(scan.identifier)
+            result.pending.append(scan)
+        elif len(same_files) == 1:
+            result.pending.append(replace(scan, identifier=same_files.pop()))
+        elif scan.identifier in by_name:
             own = hashlib.sha256(repr(scan.channels).encode("utf-8", "surrogateescape")).hexdigest()[:8]
             result.pending.append(replace(scan, identifier=f"{scan.identifier}-{own}"))
         else:
@@ -74,6 +75,32 @@ def sort_scans(scans: Sequence[Scan], cases: Sequence[PoolCase], folder: Path) -
     return result
 
 
-def _file_sizes(folder: Path) -> dict[str, int]:
-    with os.scandir(folder) as entries:
-        return {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(".b2nd")}
+def spoilt_cases(cases: Iterable[PoolCase], skipped: Sequence[SkippedScan]) -> list[tuple[PoolCase, SkippedScan]]:
+    """Cases whose source files are all there, but were found to be no usable scan any more."""
+    by_source = {_path(source): bad for bad in reversed(skipped) for source in bad.source.split("; ")}
+    spoilt = []
+    for case in cases:
+        path = _path(case.sources[0])
+        bad = by_source.get(path)
+        # Of a folder with several series, another one may be meant.
+        if bad is not None and (bad.identifier == case.identifier or path.is_file()) and not is_source_gone(case):
+            spoilt.append((case, bad))
+    return spoilt
+
+
+def is_source_gone(case: PoolCase) -> bool:
+    """Whether a file or folder that a case was made of is not there any more."""
+    return not all(_path(source).exists() for source in case.sources)
+
+
+def _by_sources(cases: Iterable[PoolCase]) -> dict[tuple[str, ...], list[str]]:
+    names: dict[tuple[str, ...], list[str]] = {}
+    for case in cases:
+        names.setdefault(tuple(case.sources), []).append(case.identifier)
+    return names
+
+
+def _path(source: str) -> Path:
+    """File or folder of a line of `Scan.sources`, without the number of slices."""
+    path, separator, rest = source.rpartition(" (")
+    return Path(path if separator and rest.endswith(" slices)") else source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import GenesisError, SetupError
@@ -10,10 +11,10 @@ from nnunet_genesis.scans.finding import SkippedScan
 from nnunet_genesis.scans.problems import Reason, ScanProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from nnunet_genesis.pretraining.unlabeled.case_preprocessing import PreparedScan
-    from nnunet_genesis.pretraining.unlabeled.pool import Pool
+    from nnunet_genesis.pretraining.unlabeled.pool import Pool, PoolCase
     from nnunet_genesis.pretraining.unlabeled.supervised import Outcome
     from nnunet_genesis.scans.scan import Scan
 
@@ -23,18 +24,26 @@ class Sifter:
 
     Args:
         pool: Where usable scans go.
-        known: Keys of scans that are in the pool, and their names.
+        cases: Cases of the pool, whole ones only.
+        redone: Names of those that are made again: their old images go where that fails.
         excluded: Keys of scans that must not be in it, and a few words on what each is.
         skipped: Scans that were left out before.
     """
 
     def __init__(
-        self, pool: Pool, known: Mapping[str, str], excluded: Mapping[str, str], skipped: Iterable[SkippedScan]
+        self,
+        pool: Pool,
+        cases: Sequence[PoolCase],
+        redone: Iterable[str],
+        excluded: Mapping[str, str],
+        skipped: Iterable[SkippedScan],
     ) -> None:
         self.pool, self.excluded = pool, excluded
-        self.known = dict(known)
+        self.outdated = {case.identifier: case for case in cases if case.identifier in set(redone)}
+        self.known = {case.scan: case.identifier for case in cases if case.identifier not in self.outdated}
         self.skipped = list(skipped)
         self.added: list[str] = []
+        self.removed: list[SkippedScan] = []
 
     def take(self, outcome: Outcome[Scan, PreparedScan]) -> None:
         """Take one scan.
@@ -44,11 +53,13 @@ class Sifter:
         """
         scan, prepared = outcome.item, outcome.value
         if prepared is None:
-            self._leave_out(scan, *_explain(outcome.error))
+            self._leave_out(scan, _explain(outcome.error))
         elif prepared.key in self.excluded:
-            self._leave_out(scan, Reason.EXCLUDED, f"the same voxels as {self.excluded[prepared.key]}")
+            problem = ScanProblem(Reason.EXCLUDED, f"the same voxels as {self.excluded[prepared.key]}")
+            self._leave_out(scan, problem)
         elif prepared.key in self.known:
-            self._leave_out(scan, Reason.DUPLICATE, f"the same voxels as case {self.known[prepared.key]} of this pool")
+            same = f"the same voxels as case {self.known[prepared.key]} of this pool"
+            self._leave_out(scan, ScanProblem(Reason.DUPLICATE, same))
             if prepared.image is not None:
                 prepared.image.unlink()
         elif prepared.image is not None and prepared.case is not None:
@@ -56,19 +67,29 @@ class Sifter:
             self.known[prepared.key] = scan.identifier
             self.added.append(scan.identifier)
 
-    def _leave_out(self, scan: Scan, reason: Reason, detail: str) -> None:
-        self.skipped.append(SkippedScan(scan.identifier, "; ".join(scan.sources()), reason, detail))
+    def remove(self, case: PoolCase, why: SkippedScan) -> None:
+        """Remove a case of the pool that its source files do not make any more."""
+        self.pool.remove(case, f"{why.reason}: {why.detail}")
+        if self.known.get(case.scan) == case.identifier:
+            del self.known[case.scan]
+        self.removed.append(replace(why, identifier=case.identifier))
+
+    def _leave_out(self, scan: Scan, problem: ScanProblem) -> None:
+        skipped = SkippedScan.of(problem, scan.identifier, "; ".join(scan.sources()))
+        self.skipped.append(skipped)
+        if scan.identifier in self.outdated:
+            self.remove(self.outdated.pop(scan.identifier), skipped)
 
 
-def _explain(error: Exception | None) -> tuple[Reason, str]:
+def _explain(error: Exception | None) -> ScanProblem:
     if isinstance(error, SetupError):
         raise error  # the disk is full, or the plans are broken: nothing to do with this scan
     if isinstance(error, ScanProblem):
-        return error.reason, error.problem
+        return error
     if isinstance(error, WorkerTimedOut):
-        return Reason.TIMED_OUT, error.problem
+        return ScanProblem(Reason.TIMED_OUT, error.problem, mend="a longer --timeout, if the scan is only large")
     if isinstance(error, WorkerCrashed):
-        return Reason.CRASHED, error.problem
+        return ScanProblem(Reason.CRASHED, error.problem, mend="a lower -np, if memory was short")
     if isinstance(error, GenesisError):
-        return Reason.UNREADABLE, error.problem
-    return Reason.UNREADABLE, f"{type(error).__name__}: {error}"
+        return ScanProblem(Reason.UNREADABLE, error.problem, mend=error.mend)
+    return ScanProblem(Reason.UNREADABLE, f"{type(error).__name__}: {error}")

@@ -6,14 +6,13 @@ Readers of images are C++ that meets damaged files: a segmentation fault or an e
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import signal
 import sys
+import threading
 from collections import deque
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -21,21 +20,20 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.pretraining.unlabeled.threads import single_threaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 ITEMS_PER_WORKER = 2
 """Items in flight per worker: one that it works at, one that waits."""
+ITEMS_AHEAD = 64
+"""Items per worker that may wait, done or not, for a slow one before them."""
 MAX_STARTS = 4
 """Pools that may break one after the other, without any result between them, before the run gives up."""
-_ONE_THREAD = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-    "BLOSC_NTHREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
-)  # fmt: skip
 
 
 class WorkerCrashed(GenesisError):
@@ -73,8 +71,9 @@ def run_supervised(
     """Call a function on every item, in worker processes of one thread each.
 
     Results come in the order of the items, whichever is done first, so that what follows from them does not depend on
-    timing. At most `ITEMS_PER_WORKER` items per worker are in flight. Leaving the loop early, by an exception or
-    Ctrl-C, ends the workers at once.
+    timing. Behind a slow item the workers go on with later ones, up to `ITEMS_AHEAD` per worker; these results are held
+    back until it is done, and a run that is killed loses them. Leaving the loop early, by an exception or Ctrl-C, ends
+    the workers at once.
 
     Args:
         function: Module-level function. It may raise, crash or hang.
@@ -92,18 +91,27 @@ def run_supervised(
     """
     source = iter(items)
     waiting: deque[tuple[Item, Any]] = deque()
+    something_ended = threading.Event()  # concurrent.futures.wait would miss futures that a broken pool cancels
     starts = 1
-    with _single_threaded():
+    with single_threaded():
         pool = _start(function, workers, initializer, arguments)
         try:
             while True:
-                waiting.extend((item, None) for item in islice(source, ITEMS_PER_WORKER * workers - len(waiting)))
+                something_ended.clear()
+                busy = sum(future is None or not future.done() for _, future in waiting)
+                room = min(ITEMS_PER_WORKER * workers - busy, ITEMS_AHEAD * workers - len(waiting))
+                waiting.extend((item, None) for item in islice(source, max(0, room)))
                 if not waiting:
                     return
                 try:
                     for number, (item, future) in enumerate(waiting):
                         if future is None:
-                            waiting[number] = item, pool.schedule(_call, args=(function, item), timeout=seconds)
+                            scheduled = pool.schedule(_call, args=(function, item), timeout=seconds)
+                            scheduled.add_done_callback(lambda _: something_ended.set())
+                            waiting[number] = item, scheduled
+                    if not waiting[0][1].done():
+                        something_ended.wait(1)
+                        continue
                     outcome = _wait_for(*waiting[0], seconds=seconds)
                 except RuntimeError as error:  # BrokenProcessPool is one
                     # Workers died before any of them said what it works at: all that is not done is begun again.
@@ -167,7 +175,12 @@ def _end(pool: Any) -> None:
 
 
 def _succeeded(future: Any) -> bool:
-    return future is not None and future.done() and not isinstance(future.exception(), BrokenProcessPool)
+    return (
+        future is not None
+        and future.done()
+        and not future.cancelled()
+        and not isinstance(future.exception(), BrokenProcessPool)
+    )
 
 
 def _name_exit(code: int) -> str:
@@ -178,18 +191,3 @@ def _name_exit(code: int) -> str:
     except ValueError:
         name = f"signal {-code}"
     return name + (", often for want of memory" if name == "SIGKILL" else "")
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Let processes that are started inside use one thread each: libraries read this before any code of ours runs."""
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

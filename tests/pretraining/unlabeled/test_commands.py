@@ -52,13 +52,18 @@ def test_what_it_says_and_how_it_ends(
     assert lines[-1] == f"use it: genesis-pretrain-nnunet {DATASET} -c 3d_fullres -p nnUNetPlans --pools mine"
     run(capsys, *call, "--strict")  # a duplicate is no fault of a scan
     (folder / "broken.nii.gz").write_bytes(b"no image")
+    write_scan(folder / "microns.nii.gz", draw_scan(1), (1e-3, 1e-3, 1e-3))
     out, _ = run(capsys, *call)
     assert "(0 new, 1 done before)" in out
+    assert "to mend it: correct the spacing in its header\n" in out
+    (folder / "microns.nii.gz").unlink()
     out, err = run(capsys, *call, "--strict", expect=1)
     assert "use it: " in out, "the others are done"
     assert "error: --strict: 1 scan cannot be used:\n    broken: unreadable: " in err
     with (pool / "report.csv").open(newline="") as stream:
-        rows = {row["identifier"]: row for row in csv.DictReader(stream)}
+        reader = csv.DictReader(stream)
+        rows = {row["identifier"]: row for row in reader}
+    assert reader.fieldnames == ["identifier", "source", "reason", "detail", "mend"]
     assert {name: (row["source"], row["reason"]) for name, row in rows.items()} == {
         "broken": (str(folder / "broken.nii.gz"), "unreadable"),
         "same": (str(folder / "same.nrrd"), "duplicate"),
@@ -90,6 +95,7 @@ def test_a_pool_without_any_scan_is_an_error(
         (("-i", ".", "--name", ".hidden"), "--name '.hidden': only letters"),
         (("-i", ".", "--name", ""), "-i needs --name POOL"),
         (("-i", ".", "--name", "mine\n"), "only letters"),
+        (("-i", ".", "--name", "labelled"), "--name labelled: that is what the dataset's own cases are called"),
         (("-i", ".", "--name", "mine", "-np", "0"), "-np 0: must be at least 1"),
         (("-i", ".", "--name", "mine", "--timeout", "nan"), "--timeout nan: must be above 0"),
         (("-i", ".", "--name", "mine", "--max-voxels", "-5"), "--max-voxels -5: must be at least 1"),
@@ -112,7 +118,7 @@ def test_mistakes_in_the_call(
     _, err = run(capsys, *arguments, expect=1)
     assert text in err
     assert "to mend it: " in err
-    assert not list(planned.pools_folder.glob("*/pool.json"))
+    assert not planned.pools_folder.exists(), "nothing is left behind"
 
 
 def test_datasets_without_labels_and_test_images(

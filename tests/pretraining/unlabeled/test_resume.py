@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nnunet_genesis.pretraining.unlabeled.pool import PoolCase
+from nnunet_genesis.pretraining.unlabeled.pool import Pool, PoolCase
 from nnunet_genesis.pretraining.unlabeled.resume import sort_scans
 from nnunet_genesis.scans.problems import Reason
 from nnunet_genesis.scans.scan import Scan
@@ -34,7 +34,7 @@ def record(pool: Path, scan: Scan, identifier: str | None = None) -> PoolCase:
 def test_untouched_scans_are_kept_whatever_they_are_called_now(tmp_path: Path) -> None:
     scan = make_scan(tmp_path / "in", "a", identifier="a")
     case = record(tmp_path / "pool", scan, "sub__a")
-    sorted_scans = sort_scans([scan], [case], tmp_path / "pool")
+    sorted_scans = sort_scans([scan], [case])
     assert (sorted_scans.kept, sorted_scans.pending) == (["sub__a"], [])
 
 
@@ -45,7 +45,7 @@ def test_changed_scans_and_damaged_images_are_done_again_in_their_place(tmp_path
     make_scan(tmp_path / "in", "changed", content="other voxels")
     (pool / "lost.b2nd").unlink()
     (pool / "short.b2nd").write_bytes(b"1")
-    sorted_scans = sort_scans([changed, lost, short], cases, pool)
+    sorted_scans = sort_scans([changed, lost, short], list(Pool(pool).whole_images(cases).values()))
     assert sorted_scans.kept == []
     assert [scan.identifier for scan in sorted_scans.pending] == ["changed", "lost", "short"]
 
@@ -54,11 +54,11 @@ def test_another_folders_scan_of_the_same_name_does_not_take_a_cases_place(tmp_p
     first = make_scan(tmp_path / "one", "a")
     case = record(tmp_path / "pool", first)
     other = make_scan(tmp_path / "two", "a")
-    pending = sort_scans([other], [case], tmp_path / "pool").pending
+    pending = sort_scans([other], [case]).pending
     assert len(pending) == 1
     assert pending[0].identifier.startswith("a-")
     assert pending[0].channels == other.channels
-    assert sort_scans([other], [case], tmp_path / "pool").pending == pending, "the same name every time"
+    assert sort_scans([other], [case]).pending == pending, "the same name every time"
 
 
 def test_of_two_series_in_one_folder_a_new_one_does_not_take_the_place_of_a_kept_one(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_of_two_series_in_one_folder_a_new_one_does_not_take_the_place_of_a_kept
     case = record(tmp_path / "pool", known)
     new, renamed = Scan("series", ((slices[2], slices[3]),)), Scan("series-2", known.channels)
     assert new.sources() == known.sources()
-    sorted_scans = sort_scans([new, renamed], [case], tmp_path / "pool")
+    sorted_scans = sort_scans([new, renamed], [case])
     assert sorted_scans.kept == ["series"]
     assert [scan.channels for scan in sorted_scans.pending] == [new.channels]
     assert sorted_scans.pending[0].identifier != "series"
@@ -78,6 +78,6 @@ def test_files_that_vanish_meanwhile_are_reported(tmp_path: Path) -> None:
     scan, gone = make_scan(tmp_path / "in", "a"), make_scan(tmp_path / "in", "gone")
     case = record(tmp_path / "pool", scan)
     (tmp_path / "in" / "gone.nii").unlink()
-    sorted_scans = sort_scans([scan, gone], [case], tmp_path / "pool")
+    sorted_scans = sort_scans([scan, gone], [case])
     assert sorted_scans.kept == ["a"]
     assert [(skipped.identifier, skipped.reason) for skipped in sorted_scans.skipped] == [("gone", Reason.UNREADABLE)]

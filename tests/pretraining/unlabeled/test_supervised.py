@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.unlabeled import supervised
 from nnunet_genesis.pretraining.unlabeled.supervised import WorkerCrashed, WorkerTimedOut, run_supervised
 from nnunet_genesis.scans.problems import Reason, ScanProblem
 
@@ -108,17 +109,31 @@ def test_workers_are_initialised_again_after_a_crash_and_have_one_thread(monkeyp
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
-def test_only_a_few_items_are_taken_ahead() -> None:
-    taken: list[int] = []
+def test_a_slow_item_holds_up_no_more_than_so_many_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(supervised, "ITEMS_AHEAD", 5)
+    taken: list[str] = []
 
     def items() -> Iterator[str]:
-        for number in range(20):
-            taken.append(number)
-            yield f"slow {number}"
+        for number in range(30):
+            taken.append(str(tmp_path / f"wait {number}" if number == 0 else tmp_path / f"{number}"))
+            yield taken[-1]
 
-    for done, _ in enumerate(run_supervised(misbehave, items(), workers=2, seconds=60), start=1):
-        assert len(taken) - done < 4
-    assert len(taken) == 20
+    outcomes = run_supervised(wait_until_others_are_done, items(), workers=2, seconds=60)
+    assert next(outcomes).value == 9, "all that may be ahead of it were done meanwhile"
+    assert len(taken) == 10
+    assert [outcome.item for outcome in outcomes] == taken[1:], "in the order of the items"
+    assert len(taken) == 30
+
+
+def wait_until_others_are_done(item: str) -> int:
+    """The first item ends once nine others are done, which the other worker does meanwhile."""
+    folder = Path(item).parent
+    if Path(item).name.startswith("wait"):
+        _wait_until(lambda: len(list(folder.iterdir())) >= 9)
+        time.sleep(0.5)  # no further one may come
+        return len(list(folder.iterdir()))
+    Path(item).touch()
+    return 0
 
 
 def test_workers_that_cannot_start_are_an_error() -> None:
