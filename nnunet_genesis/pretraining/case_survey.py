@@ -6,8 +6,10 @@ Pools need none: what is known of their cases was written when they were preproc
 from __future__ import annotations
 
 import json
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nnunet_genesis.plans import PlannedConfiguration
+
+LOGGER = logging.getLogger("nnunet_genesis")
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,7 @@ def survey_cases(
         )
         records = unchanged | dict(zip(pending, bar, strict=True))
     if pending:
-        kept_in.parent.mkdir(parents=True, exist_ok=True)
-        part = kept_in.with_name(f".{kept_in.name}.{os.getpid()}.tmp")
-        everything = {case: asdict(record) for case, record in sorted((known | records).items())}
-        part.write_text(json.dumps(everything, separators=(",", ":")) + "\n")
-        part.replace(kept_in)
+        _keep(kept_in, known | records)
     return {case: records[case] for case in cases}
 
 
@@ -105,6 +105,19 @@ def _survey_case(planned: PlannedConfiguration, case: str) -> CaseRecord:
         hash_voxels(voxels),
         encode_map(map_foreground(foreground_mask(voxels, planned))),
     )
+
+
+def _keep(kept_in: Path, records: dict[str, CaseRecord]) -> None:
+    part = kept_in.with_name(f".{kept_in.name}.{os.getpid()}.tmp")
+    try:
+        kept_in.parent.mkdir(parents=True, exist_ok=True)
+        everything = {case: asdict(record) for case, record in sorted(records.items())}
+        part.write_text(json.dumps(everything, separators=(",", ":")) + "\n")
+        part.replace(kept_in)
+    except OSError as error:
+        LOGGER.warning("%s cannot be written (%s): all cases will be read again the next time", kept_in, error)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _read_known(kept_in: Path) -> dict[str, CaseRecord]:

@@ -76,6 +76,15 @@ def test_a_part_of_the_cases_leaves_what_is_known_of_the_others(
     assert sorted(json.loads(kept.read_text())) == ["case_000", "case_001", "case_002"]
 
 
+def test_folder_that_cannot_be_written_is_told_and_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_dataset(tmp_path, smooth_cases(2, (8, 16, 16)), (8, 16, 16), monkeypatch)
+    (tmp_path / "kept").write_text("a file where a folder should be")
+    assert sorted(survey(tmp_path)) == ["case_000", "case_001"]
+    assert "all cases will be read again the next time" in caplog.text
+
+
 def test_foreground_map_is_of_the_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.full((1, 8, 16, 16), -1, dtype=np.float32)
     image[:, :4] = np.linspace(1, 2, 1024).reshape(4, 16, 16)
