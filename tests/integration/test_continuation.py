@@ -48,7 +48,7 @@ def undisturbed(hippocampus: Workspace, tmp_path_factory: pytest.TempPathFactory
     return read(folder)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted_run_continues_bit_for_bit(
     hippocampus: Workspace, undisturbed: dict[str, Any], tmp_path: Path, sent: signal.Signals
 ) -> None:
@@ -70,6 +70,7 @@ def test_interrupted_run_continues_bit_for_bit(
     assert not (tmp_path / "checkpoint_latest.pth").exists()
 
 
+@pytest.mark.slow
 def test_other_settings_or_other_data_are_not_continued(hippocampus: Workspace, tmp_path: Path) -> None:
     command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "40", "--output", str(tmp_path))
     interrupt_after_first_epoch(hippocampus, command)
@@ -80,7 +81,7 @@ def test_other_settings_or_other_data_are_not_continued(hippocampus: Workspace, 
     assert "exclude_fold: None in the file, 0 now" in output
 
 
-@pytest.mark.parametrize("launcher", ["num_gpus", "torchrun"])
+@pytest.mark.parametrize("launcher", ["num_gpus", pytest.param("torchrun", marks=pytest.mark.slow)])
 def test_two_processes_take_the_steps_of_one(hippocampus: Workspace, tmp_path: Path, launcher: str) -> None:
     arguments = (*COMMON, "--epochs", "2", "--batch-size", "4", "--optimizer", "sgd", "--lr", "1e-2")
     hippocampus.run("genesis-pretrain-nnunet", *arguments, "--output", str(tmp_path / "one"), OMP_NUM_THREADS="1")
@@ -96,6 +97,7 @@ def test_two_processes_take_the_steps_of_one(hippocampus: Workspace, tmp_path: P
         torch.testing.assert_close(tensor, two["network_weights"][name], rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_two_interrupted_processes_save_and_continue(hippocampus: Workspace, tmp_path: Path) -> None:
     command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "30", "-num_gpus", "2", "--output", str(tmp_path))
     process = hippocampus.start(*command, new_session=True, OMP_NUM_THREADS="1")

@@ -107,6 +107,7 @@ def test_inspect_says_what_a_trained_model_is_and_where_it_fits(hippocampus: Wor
     assert float(full_size.split("%")[0]) < 90
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_model_of_nnunet_as_it_is(hippocampus: Workspace, fold_folder: Path) -> None:
     file = fold_folder / "checkpoint_final.pth"
     train = (

@@ -82,6 +82,7 @@ def test_named_file_comes_first(hippocampus: Workspace, pretrained: Path, tmp_pa
     assert "Pretrain with --exclude-fold 1" in output
 
 
+@pytest.mark.slow
 def test_control_loads_nothing_and_says_so(hippocampus: Workspace, pretrained: Path) -> None:
     assert pretrained.is_file()
     trainer = "nnUNetTrainerGenesis_scratch_1epochs_1iters"

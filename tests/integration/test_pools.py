@@ -55,6 +55,7 @@ def test_pool_is_learned_from_beside_the_labelled_cases_without_a_leak(
     assert {"val_loss labelled", "val_loss clean"} <= genesis["history"][0].keys()
 
 
+@pytest.mark.slow
 def test_trainer_warns_of_validation_and_test_scans_that_were_seen_in_a_pool(
     hippocampus: Workspace, archive: Path, tmp_path: Path
 ) -> None:
