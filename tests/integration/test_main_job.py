@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 import SimpleITK as sitk
 import torch
 
