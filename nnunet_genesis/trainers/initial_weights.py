@@ -11,7 +11,7 @@ from nnunet_genesis.errors import SetupError
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.plans import read_channel_names
 from nnunet_genesis.trainers.differences import find_differences
-from nnunet_genesis.trainers.leaks import Leaks, find_leaks
+from nnunet_genesis.trainers.leaks import Leaks, find_leaks, refuse_leaks
 from nnunet_genesis.trainers.pretrained_file import CHECKPOINT_VARIABLE, find_pretrained_file
 from nnunet_genesis.transfer import MINIMUM_SHARE, TransferReport, load_weights, unwrap
 
@@ -62,6 +62,7 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         minimum_share=_minimum_share(),
     )
     leaks = _find_leaks(trainer, source.facts)
+    refuse_leaks(leaks, trainer.fold)
     differences = find_differences(
         source.facts,
         spacing=trainer.configuration_manager.spacing,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
+REFUSE_VARIABLE = "nnUNet_genesis_refuse_leaks"
+"""Set to 1, a training does not start where pretraining saw what it is judged on: for benchmarks."""
 MAX_READERS = 8
 
 
@@ -97,6 +99,24 @@ def find_leaks(
                     f"{len(images.unreadable)} image(s) of {part} cannot be read, the first is {case}: {why}"
                 )
     return Leaks(sorted(validation), sorted(test), unchecked)
+
+
+def refuse_leaks(leaks: Leaks, fold: int | str) -> None:
+    """Stop a training that would be judged on what pretraining saw, if `REFUSE_VARIABLE` says so.
+
+    Args:
+        leaks: What was found.
+        fold: Of the training.
+
+    Raises:
+        SetupError: If anything was seen, or could not be checked.
+    """
+    found = leaks.warnings(fold)
+    if found and os.environ.get(REFUSE_VARIABLE, "").lower() in {"1", "true", "t"}:
+        raise SetupError(
+            f"{REFUSE_VARIABLE} is set, and:\n" + "\n".join(f"    {line.removeprefix('WARNING: ')}" for line in found),
+            mend=f"pretrain with --exclude-fold {fold} and without --imagesTs, or unset {REFUSE_VARIABLE}",
+        )
 
 
 def _describe_unknown(facts: Mapping[str, Any], dataset_name: str) -> list[str]:

@@ -10,8 +10,9 @@ import pytest
 import SimpleITK as sitk
 
 from nnunet_genesis import raw_scan_keys
+from nnunet_genesis.errors import SetupError
 from nnunet_genesis.scans.voxel_hash import scan_key
-from nnunet_genesis.trainers.leaks import Leaks, find_leaks
+from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, Leaks, find_leaks, refuse_leaks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,6 +144,17 @@ def test_a_broken_image_hides_no_leak_and_is_told(raw: Path, tmp_path: Path, dam
     told = "".join(leaks.unchecked)
     expected = {"link to nothing": "the first is gone", "junk of a Mac": "", "truncated": "the first is seen: damaged"}
     assert told == "" if damage == "junk of a Mac" else expected[damage] in told
+
+
+@pytest.mark.parametrize("leaks", [Leaks(["a"]), Leaks(test=["b"]), Leaks(unchecked=["no raw images"])])
+def test_benchmarks_can_have_leaks_refused(monkeypatch: pytest.MonkeyPatch, leaks: Leaks) -> None:
+    monkeypatch.delenv(REFUSE_VARIABLE, raising=False)
+    refuse_leaks(leaks, 2)
+    monkeypatch.setenv(REFUSE_VARIABLE, "1")
+    refuse_leaks(Leaks(), 2)
+    with pytest.raises(SetupError, match="nnUNet_genesis_refuse_leaks is set") as raised:
+        refuse_leaks(leaks, 2)
+    assert "--exclude-fold 2" in str(raised.value)
 
 
 def test_broken_description_of_the_raw_dataset_is_told(raw: Path, tmp_path: Path) -> None:
