@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.unlabeled.build import BuildOptions
 
-_TEST_IMAGES = "imagesTs"
 _DESCRIPTION = """Preprocess scans without labels by the plans of a dataset, into a pool for genesis-pretrain-nnunet.
 
 -i takes folders (with all folders below), files, and tables. NIfTI, NRRD, MHA/MHD, DICOM series and whatever the plans'
@@ -130,13 +129,14 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _list_pools(options: argparse.Namespace, planned: PlannedConfiguration) -> dict[str, list[Path]]:
+    from nnunet_genesis.pretraining.unlabeled.pool import IMAGES_TS_POOL
     from nnunet_genesis.pretraining.unlabeled.raw_datasets import find_raw_images
 
     pools: dict[str, list[Path]] = {}
     if options.inputs:
         pools[options.name] = options.inputs
     if options.test_images:
-        pools.setdefault(_TEST_IMAGES, []).append(find_raw_images(planned.dataset_name, _TEST_IMAGES)[1])
+        pools.setdefault(IMAGES_TS_POOL, []).append(find_raw_images(planned.dataset_name, "imagesTs")[1])
     for dataset in options.datasets or []:
         name, folder = find_raw_images(dataset, "imagesTr")
         if name == planned.dataset_name:

@@ -60,6 +60,10 @@ class CaseIndex:
             self.scans[chosen],
         )
 
+    def keys(self, number: int) -> set[str]:
+        """What a case is recognised by: the hash of its preprocessed voxels, and the key of its raw ones if known."""
+        return {str(key) for key in (self.sha256[number], self.scans[number]) if key}
+
     def file(self, number: int) -> Path:
         """Image file of a case."""
         return self.folder / str(self.files[number])

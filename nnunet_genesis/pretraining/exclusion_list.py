@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_genesis.errors import SetupError
 from nnunet_genesis.plans import list_cases
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nnunet_genesis.plans import PlannedConfiguration
 
 SCAN_PREFIX = "scan:"
@@ -31,34 +30,18 @@ def resolve_exclusions(planned: PlannedConfiguration, file: Path) -> tuple[str, 
     Raises:
         SetupError: If the file cannot be read, or a line is none of these.
     """
-    try:
-        lines = {line.strip() for line in file.read_text(encoding="utf-8").splitlines()}
-    except (OSError, ValueError) as error:
-        raise SetupError(
-            f"--exclude: the list cannot be read ({error})", where=file, mend="--exclude with a text file"
-        ) from error
-    entries = {line for line in lines if line and not line.startswith("#")}
+    from nnunet_genesis.pretraining.unlabeled.build import BuildOptions, reader_endings
+    from nnunet_genesis.pretraining.unlabeled.exclusion import keys_of_entries, read_list
+
+    entries = read_list(file)
     own = set(list_cases(planned.cases_folder)) if planned.cases_folder.is_dir() else set()
     names = {line for line in entries if line in own or _is_pool_case(planned, line)}
-    others = sorted(entries - names)
-    return tuple(sorted([*names, *(f"{SCAN_PREFIX}{key}" for key in _keys(planned, file, others))]))
+    others = {line: number for line, number in entries.items() if line not in names}
+    options = BuildOptions(workers=min(8, os.cpu_count() or 1))
+    keys = keys_of_entries(planned, file, others, options, endings=reader_endings(planned)) if others else {}
+    return tuple(sorted([*names, *(f"{SCAN_PREFIX}{key}" for key in keys)]))
 
 
 def _is_pool_case(planned: PlannedConfiguration, line: str) -> bool:
     pool, _, case = line.partition("/")
     return bool(case) and (planned.pools_folder / pool / f"{case}.b2nd").is_file()
-
-
-def _keys(planned: PlannedConfiguration, file: Path, lines: list[str]) -> list[str]:
-    if not lines:
-        return []
-    from nnunet_genesis.pretraining.unlabeled.build import BuildOptions, reader_endings
-    from nnunet_genesis.pretraining.unlabeled.exclusion import keys_of_list
-
-    with tempfile.TemporaryDirectory() as folder:
-        rest = Path(folder, file.name)
-        # Paths are relative to the list that the user wrote.
-        absolute = [str((file.parent / line).absolute()) if (file.parent / line).exists() else line for line in lines]
-        rest.write_text("\n".join(absolute) + "\n", encoding="utf-8")
-        options = BuildOptions(workers=min(8, os.cpu_count() or 1))
-        return list(keys_of_list(planned, rest, options, endings=reader_endings(planned)))

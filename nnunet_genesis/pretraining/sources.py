@@ -96,8 +96,8 @@ def open_sources(
     kept: list[tuple[SourceFolder, CaseIndex, tuple[str, ...], tuple[str, ...]]] = []
     for folder, index in zip(folders, indices, strict=True):
         excluded, repeated, mask = [], [], np.zeros(len(index), dtype=bool)
-        for number, (name, scan, sha256) in enumerate(zip(index.identifiers, index.scans, index.sha256, strict=True)):
-            keys = {str(sha256), *([str(scan)] if scan else [])}
+        for number, name in enumerate(index.identifiers):
+            keys = index.keys(number)
             if keys & forbidden:
                 excluded.append(str(name))
             elif keys & seen:
@@ -162,10 +162,10 @@ def _find_forbidden(
     searched = [("", own)] if own is not None else []
     searched += [(f"{folder.name}/", index) for folder, index in zip(folders, indices, strict=True) if index is not own]
     for prefix, index in searched:
-        for name, scan, sha256 in zip(index.identifiers, index.scans, index.sha256, strict=True):
+        for number, name in enumerate(index.identifiers):
             if f"{prefix}{name}" in names:
                 found.add(f"{prefix}{name}")
-                forbidden |= {str(sha256), *([str(scan)] if scan else [])}
+                forbidden |= index.keys(number)
     missing = sorted(names - found)
     if missing:
         raise SetupError(

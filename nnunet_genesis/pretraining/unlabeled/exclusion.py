@@ -14,6 +14,8 @@ from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, Part, find_raw_cases, r
 from nnunet_genesis.scans.finding import find_scans
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.unlabeled.build import BuildOptions
     from nnunet_genesis.scans.scan import Scan
@@ -59,6 +61,15 @@ def keys_of_list(
     Raises:
         SetupError: If the file cannot be read, or a line is neither a case nor a scan that can be read.
     """
+    return keys_of_entries(planned, file, read_list(file), options, endings=endings)
+
+
+def read_list(file: Path) -> dict[str, int]:
+    """Entries of a list with the numbers of their lines; empty lines and those that begin with # are none.
+
+    Raises:
+        SetupError: If the file cannot be read.
+    """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
@@ -66,7 +77,18 @@ def keys_of_list(
             f"--exclude: the list cannot be read ({error})", where=file, mend="give a text file"
         ) from error
     numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
-    entries = {line: number for number, line in numbered if line and not line.startswith("#")}
+    return {line: number for number, line in numbered if line and not line.startswith("#")}
+
+
+def keys_of_entries(
+    planned: PlannedConfiguration,
+    file: Path,
+    entries: Mapping[str, int],
+    options: BuildOptions,
+    *,
+    endings: frozenset[str],
+) -> dict[str, str]:
+    """Keys of the scans that some entries of a list name; see `keys_of_list`."""
     scans: list[Scan] = []
     names = {line: number for line, number in entries.items() if not _is_path(file.parent / line)}
     for line, number in entries.items():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.nnunet_folders import folder_from_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def find_raw_images(dataset_name_or_id: str, part: str) -> tuple[str, Path]:
@@ -22,10 +25,7 @@ def find_raw_images(dataset_name_or_id: str, part: str) -> tuple[str, Path]:
     Raises:
         SetupError: If ``nnUNet_raw``, the dataset or the folder is missing.
     """
-    value = os.environ.get("nnUNet_raw")
-    if not value:
-        raise SetupError("the environment variable nnUNet_raw is not set", mend="export nnUNet_raw=/path/to/nnUNet_raw")
-    raw = Path(value)
+    raw = folder_from_environment("nnUNet_raw", must_exist=False)
     if re.fullmatch(r"Dataset\d{3}_.+", dataset_name_or_id):
         pattern = dataset_name_or_id
     elif dataset_name_or_id.isdecimal():
