@@ -30,6 +30,7 @@ from nnunet_genesis.pretraining.devices import launch_fabric, should_compile
 from nnunet_genesis.pretraining.interruption import StopRequest
 from nnunet_genesis.pretraining.loop import TrainingState, build_optimizer, train
 from nnunet_genesis.pretraining.monitor import Monitor
+from nnunet_genesis.pretraining.pretext_network import PretextNetwork
 from nnunet_genesis.pretraining.pretexts import build_pretext
 from nnunet_genesis.pretraining.validation import Baselines
 
@@ -65,7 +66,7 @@ class Turn:
         sampler = StepSampler(0, WARM_UP_STEPS + steps + 1, self.config.batch_size)
         loader = build_loader(self.dataset, sampler, workers=workers, pin_memory=self.fabric.device.type == "cuda")
         marks: list[float] = []
-        state = TrainingState(0, torch.zeros(self.config.iterations_per_epoch, device=self.fabric.device))
+        state = TrainingState(0)
         with TemporaryDirectory() as folder, StopRequest() as stop:
             monitor = Monitor(
                 Path(folder), title="", spacing=self.planned.spacing, total_steps=len(sampler), first_step=0
@@ -90,14 +91,15 @@ class Turn:
 
     def run_ready(self, steps: int) -> float:
         """Seconds per step on one pair in memory."""
-        patches, inside = self._first_batch()
+        patches, inside, _ = self._first_batch()
         generator = torch.Generator().manual_seed(SEED)
         pairs = self.pretext.make_pairs(patches, inside, self.pretext.sample(self.config.batch_size, generator))
         for step in range(WARM_UP_STEPS + steps):
             if step == WARM_UP_STEPS:
                 self._wait()
                 start = time.perf_counter()
-            loss = self.pretext.losses(self.wrapped(pairs.distorted), pairs)["restoration"].mean()
+            restored = self.wrapped(pairs.distorted).restored
+            loss = self.pretext.restoration_losses(restored, pairs)["restoration"].mean()
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
             self.fabric.clip_gradients(
@@ -109,7 +111,7 @@ class Turn:
 
     def pair_seconds(self) -> float:
         """Seconds to make one batch of pairs, parameters included."""
-        patches, inside = self._first_batch()
+        patches, inside, _ = self._first_batch()
         generator = torch.Generator().manual_seed(SEED)
         pairs = None
 
@@ -123,8 +125,8 @@ class Turn:
 
     def _first_batch(self) -> Batch:
         loader = build_loader(self.dataset, StepSampler(0, 1, self.config.batch_size), workers=0, pin_memory=False)
-        patches, inside = next(iter(loader))
-        return patches.to(self.fabric.device), inside
+        patches, inside, labels = next(iter(loader))
+        return patches.to(self.fabric.device), inside, labels
 
     def _marked(self, loader: Iterable[Batch], marks: list[float]) -> Iterator[Batch]:
         for batch in loader:
@@ -147,11 +149,11 @@ def measure_loop(options: argparse.Namespace, planned: PlannedConfiguration, fig
         "models-genesis", options.batch, epochs=1, iterations_per_epoch=1_000_000, precision=options.precision
     )
     intensities = measured_range(planned)
-    network = planned.build_restoration_network()
+    network = PretextNetwork(planned.build_restoration_network(), None)
     optimizer = build_optimizer(network, config)
     compiled = cast("nn.Module", torch.compile(network)) if should_compile(options.device) else network
     wrapped, prepared = fabric.setup(compiled, optimizer)
-    pretext = build_pretext(config, planned.patch_size, intensities)
+    pretext = build_pretext(config, planned, intensities)
     turn = Turn(fabric, planned, config, pretext, all_patches(planned), network, wrapped, prepared)
     turn.run_ready(1)
     ready, loop = [], []

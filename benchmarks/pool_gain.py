@@ -22,6 +22,7 @@ from nnunet_genesis.config import ModelsGenesisConfig, PretrainingConfig
 from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining.data import validation_patches
 from nnunet_genesis.pretraining.intensities import IntensityRange
+from nnunet_genesis.pretraining.pretext_network import PretextNetwork
 from nnunet_genesis.pretraining.pretexts import build_pretext
 from nnunet_genesis.pretraining.source_folders import find_source_folders
 from nnunet_genesis.pretraining.sources import open_sources
@@ -49,7 +50,7 @@ def held_out_pairs(genesis: Mapping[str, Any], planned: PlannedConfiguration) ->
             ValidationSource(source.name, validation_patches(source, planned.patch_size, config), 1.0)
             for source in sources
         ],
-        build_pretext(config, planned.patch_size, intensities),
+        build_pretext(config, planned, intensities),
         seed=config.seed,
         count=PAIRS,
         fabric=Fabric(accelerator="cpu", devices=1),
@@ -60,7 +61,7 @@ def judge(file: Path, pairs: ValidationPairs, planned: PlannedConfiguration) -> 
     """Losses of a checkpoint per source."""
     network = planned.build_restoration_network()
     network.load_state_dict(checkpoint.read(file)["network_weights"])
-    return pairs.evaluate(network)
+    return dict(pairs.evaluate(PretextNetwork(network, None)).restoration)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import math
 import signal
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import blosc2
 import numpy as np
@@ -22,13 +22,18 @@ from nnunet_genesis.pretraining.foreground import foreground_shares
 from nnunet_genesis.pretraining.seeds import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.pretraining.case_index import CaseIndex
     from nnunet_genesis.pretraining.sources import Source
+
+Labels: TypeAlias = "Mapping[str, torch.Tensor]"
+"""What is known of the patches of a batch, (batch,) int64 each, by name; ``source`` is the number of the source."""
+Patch = tuple[torch.Tensor, torch.Tensor, dict[str, int]]
+"""(channels, *patch_size) float32; what of it is no padding, (spatial axes, 2) int64; its labels."""
 
 MAX_TRIES = 16
 """Places looked at on the foreground map at most, before a patch is read; where none will do, the fullest is taken."""
@@ -51,7 +56,7 @@ class Place:
     foreground: float
 
 
-class PatchDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class PatchDataset(Dataset[Patch]):
     """Random patches of preprocessed cases, without labels.
 
     A source is drawn by its chance, then a case, then a place in it. A patch lies anywhere in its case; where the case
@@ -96,12 +101,12 @@ class PatchDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         z, y, x = first_voxels[chosen].tolist()
         return Place(source, case, (z, y, x), float(shares[chosen]))
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> Patch:
         """Read patch number `index`, any non-negative integer.
 
         Returns:
-            Patch (channels, *patch_size) float32, and the box inside it that is no padding: (spatial axes, 2) int64,
-            first voxel and the one after the last.
+            Patch (channels, *patch_size) float32; the box inside it that is no padding: (spatial axes, 2) int64,
+            first voxel and the one after the last; and the number of its source.
         """
         place = self.locate(index)
         cases = self.indices[place.source]
@@ -116,7 +121,8 @@ class PatchDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             padded = np.zeros((patch.shape[0], *self._size), dtype=np.float32)
             padded[(slice(None), *(slice(start, stop) for start, stop in inside))] = patch
             patch = padded
-        return torch.from_numpy(patch.reshape(-1, *self.patch_size)), torch.tensor(inside[-len(self.patch_size) :])
+        voxels = torch.from_numpy(patch.reshape(-1, *self.patch_size))
+        return voxels, torch.tensor(inside[-len(self.patch_size) :]), {"source": place.source}
 
 
 def training_patches(sources: Sequence[Source], patch_size: tuple[int, ...], config: PretrainingConfig) -> PatchDataset:
@@ -168,7 +174,7 @@ class StepSampler(Sampler[list[int]]):
         return len(self.steps)
 
 
-def build_loader(dataset: PatchDataset, sampler: StepSampler, *, workers: int, pin_memory: bool) -> DataLoader[Any]:
+def build_loader(dataset: Dataset[Patch], sampler: StepSampler, *, workers: int, pin_memory: bool) -> DataLoader[Any]:
     """Feed batches from worker processes (or from this one where `workers` is 0)."""
     return DataLoader(
         dataset,

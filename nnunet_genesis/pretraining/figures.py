@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -40,18 +40,32 @@ class RestorationExample:
     weight: torch.Tensor
 
 
-def draw_progress(file: Path, history: Sequence[dict[str, Any]], baselines: Baselines, title: str) -> None:
-    """Draw training and validation loss over epochs, the baselines, and the learning rate."""
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1)})
+def draw_progress(
+    file: Path,
+    history: Sequence[dict[str, Any]],
+    baselines: Baselines,
+    title: str,
+    chances: Mapping[str, float] | None = None,
+) -> None:
+    """Draw the losses of restoration over epochs beside their baselines, the scores of heads, and the learning rate.
+
+    Args:
+        file: Picture to write.
+        history: Entries of the finished epochs.
+        baselines: Of the losses of restoration.
+        title: Heading.
+        chances: Names of the scores of the pretext's heads, and what guessing would give.
+    """
+    rows = 3 if chances else 2
+    figure = Figure(figsize=(8, 4 + rows), layout="constrained")
+    panels = figure.subplots(rows, 1, sharex=True, gridspec_kw={"height_ratios": (3, *[1] * (rows - 1))})
+    top, bottom = panels[0], panels[-1]
     epochs = [entry["epoch"] + 1 for entry in history]
     marker = "o" if len(epochs) < 30 else None
-    top.plot(
-        epochs, [entry["train_loss"] for entry in history], label="training", color="tab:blue", marker=marker, ms=3
-    )
-    top.plot(
-        epochs, [entry["val_loss"] for entry in history], label="validation", color="tab:orange", marker=marker, ms=3
-    )
+    for kind, label, colour in (("train", "training", "tab:blue"), ("val", "validation", "tab:orange")):
+        # Where heads have losses of their own, restoration is what the baselines belong to.
+        losses = [entry.get(f"{kind}_restoration", entry[f"{kind}_loss"]) for entry in history]
+        top.plot(epochs, losses, label=label, color=colour, marker=marker, ms=3)
     several = baselines.sources if len(baselines.sources) > 1 else {}
     for number, (name, own) in enumerate(several.items()):
         # Sources differ in how hard they are: each is named with what its best blur would give.
@@ -72,6 +86,13 @@ def draw_progress(file: Path, history: Sequence[dict[str, Any]], baselines: Base
     top.set_title(title)
     top.legend(fontsize="small")
     top.grid(alpha=0.3, which="both")
+    for name, chance in (chances or {}).items():
+        (line,) = panels[1].plot(epochs, [entry[f"val_{name}"] for entry in history], label=name, marker=marker, ms=3)
+        panels[1].axhline(chance, color=line.get_color(), linestyle=":", linewidth=1, label=f"chance: {chance:.3g}")
+        panels[1].set_ylim(0, 1)
+        panels[1].set_ylabel("held-out scans")
+        panels[1].legend(fontsize="small")
+        panels[1].grid(alpha=0.3)
     bottom.plot(epochs, [entry["learning_rate"] for entry in history], color="tab:green")
     bottom.set_ylabel("learning rate")
     bottom.set_xlabel("epoch")

@@ -12,10 +12,11 @@ import torch
 from nnunet_genesis.errors import GenesisError
 from nnunet_genesis.pretraining.feeding import batches_on_device
 from nnunet_genesis.pretraining.figures import source_loss
+from nnunet_genesis.pretraining.run_files import on_cpu
 from nnunet_genesis.pretraining.seeds import Stream, torch_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from lightning_fabric import Fabric
     from torch import nn
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.feeding import Batch
     from nnunet_genesis.pretraining.interruption import StopRequest
     from nnunet_genesis.pretraining.monitor import Monitor
-    from nnunet_genesis.pretraining.pretexts.base import Pretext, RestorationPairs
+    from nnunet_genesis.pretraining.pretext_network import PretextNetwork
+    from nnunet_genesis.pretraining.pretexts.base import NetworkOutputs, Pretext, RestorationPairs
     from nnunet_genesis.pretraining.run_files import RunFiles
     from nnunet_genesis.pretraining.validation import Baselines, ValidationPairs
 
@@ -41,13 +43,13 @@ class TrainingState:
 
     Attributes:
         step: Steps done.
-        epoch_losses: (iterations per epoch,) loss of every step of the running epoch, on the device.
+        epoch_losses: Each loss by its name: (iterations per epoch,) of the steps of the running epoch, on the device.
         history: One entry per finished epoch.
         best_val_loss: Lowest validation loss so far.
     """
 
     step: int
-    epoch_losses: torch.Tensor
+    epoch_losses: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     best_val_loss: float = float("inf")
 
@@ -71,7 +73,7 @@ def train(
     fabric: Fabric,
     config: PretrainingConfig,
     *,
-    network: nn.Module,
+    network: PretextNetwork,
     wrapped: nn.Module,
     optimizer: Any,
     pretext: Pretext[Any],
@@ -88,11 +90,11 @@ def train(
     Args:
         fabric: Engine of this process.
         config: The run's configuration.
-        network: The plain network; its state dict is what is saved.
-        wrapped: The same network as Fabric prepared it.
+        network: With the pretext's heads; the state dict of its inner network is what is handed on.
+        wrapped: The same as Fabric prepared it.
         optimizer: As Fabric prepared it.
         pretext: Makes pairs and judges outputs.
-        batches: Patches, and what of them is no padding, from `state.step` on, this process's share of every step.
+        batches: Patches with what is known of them, from `state.step` on, this process's share of every step.
         validation: Fixed held-out pairs.
         baselines: What the validation loss is compared with.
         state: Where to start; advanced in place.
@@ -110,7 +112,7 @@ def train(
     epoch_first_step = state.step
     wrapped.train()
     pairs: RestorationPairs | None = None
-    for patches, inside in batches_on_device(batches, fabric.device):
+    for patches, inside, labels in batches_on_device(batches, fabric.device):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, state.step)
         # All processes draw the whole batch's parameters and take their part: the pairs do not depend on their number.
@@ -118,13 +120,18 @@ def train(
             config.batch_size, torch_generator(config.seed, Stream.TRAIN_DISTORTIONS, state.step)
         ).select(own)
         pairs = pretext.make_pairs(patches, inside, parameters, out=pairs)
-        losses = pretext.losses(wrapped(pairs.distorted), pairs)
-        loss = torch.stack(list(losses.values())).sum(0).mean()
+        outputs: NetworkOutputs = wrapped(pairs.distorted)
+        losses = {
+            **pretext.restoration_losses(outputs.restored, pairs),
+            **pretext.head_losses(outputs.heads, labels),
+        }
+        weights = pretext.loss_weights(state.step / total_steps)
+        loss = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum(0).mean()
         optimizer.zero_grad()
         fabric.backward(loss)
         fabric.clip_gradients(wrapped, optimizer, max_norm=config.gradient_clip, error_if_nonfinite=False)
         optimizer.step()
-        state.epoch_losses[state.step % config.iterations_per_epoch] = loss.detach()
+        _record_losses(config, state, losses)
         state.step += 1
         if monitor is not None:
             readable = fabric.device.type == "cpu" or state.step % STEPS_BETWEEN_LOSS_READS == 0
@@ -135,8 +142,8 @@ def train(
             _finish_epoch(fabric, config, network, validation, state=state, steps_per_second=rate)
             if monitor is not None:
                 if state.history[-1]["val_loss"] < state.best_val_loss:
-                    files.write_best(network, progress_entry(state, baselines))
-                monitor.epoch(state.history, baselines)
+                    files.write_best(network.network, progress_entry(state, baselines))
+                monitor.epoch(state.history, validation, baselines)
                 monitor.pictures(state.history, validation, baselines, network, last=state.step == total_steps)
             state.best_val_loss = min(state.best_val_loss, state.history[-1]["val_loss"])
             epoch_start, epoch_first_step = time.monotonic(), state.step
@@ -147,8 +154,12 @@ def train(
         stops, saves = _agree(fabric, agree_now, stop.requested, save_is_due)
         if (stops or saves) and state.step < total_steps:
             _share_epoch_losses(fabric, state)
-            if monitor is not None and bool(state.epoch_losses.isfinite().all()):
-                files.write_latest(network, progress_entry(state, baselines), _training_state(fabric, optimizer, state))
+            if monitor is not None and all(bool(losses.isfinite().all()) for losses in state.epoch_losses.values()):
+                files.write_latest(
+                    network.network,
+                    progress_entry(state, baselines),
+                    _training_state(fabric, network, optimizer, state),
+                )
             # A process that ended earlier would make the launcher kill the one that is still writing.
             fabric.barrier()
             last_save = time.monotonic()
@@ -168,7 +179,12 @@ def progress_entry(state: TrainingState, baselines: Baselines) -> dict[str, Any]
 
 
 def restore_training_state(
-    stored: dict[str, Any], genesis: dict[str, Any], state: TrainingState, optimizer: Any, fabric: Fabric
+    stored: dict[str, Any],
+    genesis: dict[str, Any],
+    *,
+    state: TrainingState,
+    optimizer: Any,
+    fabric: Fabric,
 ) -> None:
     """Put a stored training state back, into the optimizer as Fabric prepared it."""
     optimizer.load_state_dict(stored["optimizer"])
@@ -177,14 +193,17 @@ def restore_training_state(
     state.step = stored["step"]
     state.best_val_loss = stored["best_val_loss"]
     state.history = list(genesis["history"])
-    state.epoch_losses.copy_(torch.tensor(stored["epoch_losses"]))
+    state.epoch_losses = {
+        name: torch.tensor(losses, device=fabric.device) for name, losses in stored["epoch_losses"].items()
+    }
 
 
-def _training_state(fabric: Fabric, optimizer: Any, state: TrainingState) -> dict[str, Any]:
+def _training_state(fabric: Fabric, network: PretextNetwork, optimizer: Any, state: TrainingState) -> dict[str, Any]:
     return {
+        "heads": {} if network.heads is None else on_cpu(network.heads.state_dict()),
         "step": state.step,
         "best_val_loss": state.best_val_loss,
-        "epoch_losses": state.epoch_losses.tolist(),
+        "epoch_losses": {name: losses.tolist() for name, losses in state.epoch_losses.items()},
         "optimizer": optimizer.state_dict(),
         "scaler": dict(fabric.strategy.precision.state_dict()),
     }
@@ -193,21 +212,30 @@ def _training_state(fabric: Fabric, optimizer: Any, state: TrainingState) -> dic
 def _finish_epoch(
     fabric: Fabric,
     config: PretrainingConfig,
-    network: nn.Module,
+    network: PretextNetwork,
     validation: ValidationPairs,
     *,
     state: TrainingState,
     steps_per_second: float,
 ) -> None:
     _share_epoch_losses(fabric, state)
-    losses = validation.evaluate(network)
+    evaluation = validation.evaluate(network)
+    train_losses = {name: float(losses.cpu().double().mean()) for name, losses in state.epoch_losses.items()}
+    named = {f"train_{name}": loss for name, loss in train_losses.items()}
+    named |= {f"val_{name}": loss for name, loss in evaluation.losses.items()}
     state.history.append(
         {
             "epoch": len(state.history),
             "step": state.step,
-            "train_loss": float(state.epoch_losses.cpu().double().mean()),
-            "val_loss": validation.overall(losses),
-            **({source_loss(name): loss for name, loss in losses.items()} if len(losses) > 1 else {}),
+            "train_loss": sum(train_losses.values()),
+            "val_loss": evaluation.loss,
+            **(named if len(train_losses) > 1 else {}),
+            **{f"val_{name}": score for name, score in evaluation.scores.items()},
+            **(
+                {source_loss(name): loss for name, loss in evaluation.restoration.items()}
+                if len(evaluation.restoration) > 1
+                else {}
+            ),
             "learning_rate": learning_rate(config, state.step - 1),
             "steps_per_second": steps_per_second,
         }
@@ -227,7 +255,15 @@ def _check_finite(entry: dict[str, Any]) -> None:
 
 def _share_epoch_losses(fabric: Fabric, state: TrainingState) -> None:
     """Average the step losses over processes; averaging again changes nothing."""
-    state.epoch_losses.copy_(fabric.all_reduce(state.epoch_losses, reduce_op="mean"))  # type: ignore[arg-type]
+    for name, losses in state.epoch_losses.items():
+        state.epoch_losses[name] = fabric.all_reduce(losses, reduce_op="mean")  # type: ignore[assignment]
+
+
+def _record_losses(config: PretrainingConfig, state: TrainingState, losses: Mapping[str, torch.Tensor]) -> None:
+    for name, loss in losses.items():
+        if name not in state.epoch_losses:
+            state.epoch_losses[name] = torch.zeros(config.iterations_per_epoch, device=loss.device)
+        state.epoch_losses[name][state.step % config.iterations_per_epoch] = loss.detach().mean()
 
 
 def _agree(fabric: Fabric, agree_now: bool, stop: bool, save: bool) -> tuple[bool, bool]:

@@ -9,6 +9,7 @@ import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from scipy.stats import binomtest
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import nn
-
+    from nnunet_genesis.pretraining.pretext_network import PretextNetwork
     from nnunet_genesis.pretraining.validation import Baselines, ValidationPairs
 
 SECONDS_BETWEEN_PICTURES = 30
@@ -73,19 +73,29 @@ class Monitor:
             self._bar.set_postfix(self._shown, refresh=False)
         self._bar.update(1)
 
-    def epoch(self, history: Sequence[dict[str, Any]], baselines: Baselines) -> None:
-        """Record a finished epoch: one log line, CSV, TensorBoard."""
+    def epoch(self, history: Sequence[dict[str, Any]], validation: ValidationPairs, baselines: Baselines) -> None:
+        """Record a finished epoch: log lines, CSV, TensorBoard."""
         entry = history[-1]
         self._shown["val"] = f"{entry['val_loss']:.4f}"
         LOGGER.info(
             "epoch %d: training %.4f, validation %.4f (input returned %.4f, blurred %.4f), %.2f steps/s",
             entry["epoch"] + 1,
-            entry["train_loss"],
-            entry["val_loss"],
+            entry.get("train_restoration", entry["train_loss"]),
+            entry.get("val_restoration", entry["val_loss"]),
             baselines.identity,
             baselines.blurred,
             entry["steps_per_second"],
         )
+        for name, chance in validation.pretext.chances.items():
+            low, high = score_interval(entry[f"val_{name}"], len(validation.names))
+            LOGGER.info(
+                "  %s on held-out scans: %.3f (95 %% interval %.3f to %.3f, chance %.3f)",
+                name,
+                entry[f"val_{name}"],
+                low,
+                high,
+                chance,
+            )
         if len(baselines.sources) > 1:
             LOGGER.info(
                 "  validation by source: %s",
@@ -106,7 +116,7 @@ class Monitor:
         history: Sequence[dict[str, Any]],
         pairs: ValidationPairs,
         baselines: Baselines,
-        network: nn.Module,
+        network: PretextNetwork,
         *,
         last: bool,
     ) -> None:
@@ -115,7 +125,7 @@ class Monitor:
         if not last and self._last_pictures and now - self._last_pictures < SECONDS_BETWEEN_PICTURES:
             return
         self._last_pictures = now
-        draw_progress(self.folder / "progress.png", history, baselines, self.title)
+        draw_progress(self.folder / "progress.png", history, baselines, self.title, pairs.pretext.chances)
         numbers = choose_examples(pairs.labels)
         restored = pairs.restore(network, numbers)
         examples = [
@@ -134,6 +144,12 @@ class Monitor:
         elapsed = time.monotonic() - self._started
         remaining = elapsed / (steps_done - self.first_step) * (self.total_steps - steps_done)
         return (datetime.now() + timedelta(seconds=remaining)).strftime("%a %H:%M")
+
+
+def score_interval(score: float, patches: int) -> tuple[float, float]:
+    """95 % interval of a share of patches (Wilson), which takes patches of one scan for independent ones."""
+    interval = binomtest(round(score * patches), patches).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def start_logging(folder: Path | None) -> None:

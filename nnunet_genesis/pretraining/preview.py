@@ -12,10 +12,10 @@ from tqdm import tqdm
 from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.pretraining.background import describe_background
 from nnunet_genesis.pretraining.case_samples import sample_intensities
-from nnunet_genesis.pretraining.data import training_patches
+from nnunet_genesis.pretraining.data import PatchDataset
 from nnunet_genesis.pretraining.distortions.shuffling import longest_window
 from nnunet_genesis.pretraining.intensities import measure_range
-from nnunet_genesis.pretraining.pretexts import build_pretext
+from nnunet_genesis.pretraining.pretexts import build_pretext, prepare_pretext
 from nnunet_genesis.pretraining.preview_figures import PreviewRow, draw_preview
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator, torch_generator
 from nnunet_genesis.pretraining.source_folders import find_source_folders
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
+    from nnunet_genesis.pretraining.data import Patch
     from nnunet_genesis.pretraining.intensities import IntensityRange
     from nnunet_genesis.pretraining.pretexts.base import Pretext
 
@@ -50,13 +51,15 @@ def preview(planned: PlannedConfiguration, config: PretrainingConfig, output: Pa
     sources = open_sources(planned, config, folders, workers=os.cpu_count() or 1, show_progress=True)
     samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=os.cpu_count() or 1)
     intensities = measure_range(planned, samples)
-    pretext = build_pretext(config, planned.patch_size, intensities)
-    dataset = training_patches(sources, planned.patch_size, config)
+    prepared = prepare_pretext(config, planned, sources, folder=output, workers=os.cpu_count() or 1)
+    pretext = build_pretext(config, planned, intensities, prepared)
+    dataset = pretext.training_patches(sources, config)
     patches = [dataset[number] for number in range(count)]
     _write_summary(planned, config, intensities, patches, torch.cat([torch.from_numpy(s) for s in samples], dim=1))
     for source in sources:
         sys.stdout.write(f"{source.describe()}\n")
-    sys.stdout.write(f"{describe_background(dataset)}\n")
+    if isinstance(dataset, PatchDataset):
+        sys.stdout.write(f"{describe_background(dataset)}\n")
     output.mkdir(parents=True, exist_ok=True)
     pictures = {"all together": pretext, **pretext.separate()}
     files = []
@@ -70,14 +73,14 @@ def preview(planned: PlannedConfiguration, config: PretrainingConfig, output: Pa
 
 def _make_rows(
     pretext: Pretext[Any],
-    patches: list[tuple[torch.Tensor, torch.Tensor]],
+    patches: list[Patch],
     seed: int,
     channel_names: tuple[str, ...],
 ) -> list[PreviewRow]:
     """Make a pair of every patch; of the first patch all channels are shown, of the others the first one."""
     parameters = pretext.sample(len(patches), torch_generator(seed, Stream.TRAIN_DISTORTIONS))
     rows = []
-    for number, (patch, inside) in enumerate(patches):
+    for number, (patch, inside, _) in enumerate(patches):
         pairs = pretext.make_pairs(patch[None], inside[None], parameters.select(slice(number, number + 1)))
         explanation = pretext.explain(parameters, number)
         # Beside the mirrored target one sees the distortion; mirroring alone is seen beside the patch itself.
@@ -95,14 +98,14 @@ def _write_summary(
     planned: PlannedConfiguration,
     config: PretrainingConfig,
     intensities: IntensityRange,
-    patches: list[tuple[torch.Tensor, torch.Tensor]],
+    patches: list[Patch],
     voxels: torch.Tensor,
 ) -> None:
     write = sys.stdout.write
     in_mm = " x ".join(f"{n * mm:.0f}" for n, mm in zip(planned.patch_size, planned.spacing, strict=True))
     write(f"{planned.dataset_name}, {planned.plans_name}, {planned.configuration}\n")
     write(f"patch: {' x '.join(map(str, planned.patch_size))} voxels, {in_mm} mm\n")
-    padding = 1 - sum(float((box[:, 1] - box[:, 0]).prod()) for _, box in patches) / (
+    padding = 1 - sum(float((box[:, 1] - box[:, 0]).prod()) for _, box, _ in patches) / (
         len(patches) * float(torch.tensor(planned.patch_size).prod())
     )
     write(f"padding: {100 * padding:.0f} % of these patches\n")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.case_index import CaseIndex
     from nnunet_genesis.pretraining.intensities import IntensityRange
+    from nnunet_genesis.pretraining.pretexts.base import Pretext
     from nnunet_genesis.pretraining.sources import Source
 
 NNUNET_CITATION = "Isensee et al., nnU-Net, Nature Methods 18, 2021"
@@ -31,7 +32,7 @@ def describe_run(
     *,
     sources: Sequence[Source],
     intensities: IntensityRange,
-    citations: tuple[str, ...],
+    pretext: Pretext[Any],
 ) -> dict[str, Any]:
     """The constant part of the checkpoint's ``genesis`` entry, in plain values.
 
@@ -41,6 +42,7 @@ def describe_run(
     return {
         "format_version": FORMAT_VERSION,
         "pretext": config.pretext,
+        "pretext_settings": pretext.settings(),
         "config": config.as_dict(),
         "dataset": planned.dataset_name,
         "plans": planned.plans_name,
@@ -79,7 +81,7 @@ def describe_run(
             **{name: version(name) for name in _PACKAGES},
         },
         "seed": config.seed,
-        "citations": [*citations, NNUNET_CITATION],
+        "citations": [*pretext.citations, NNUNET_CITATION],
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
@@ -12,7 +12,7 @@ from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError
 from nnunet_genesis.pretraining.background import describe_background
 from nnunet_genesis.pretraining.case_samples import sample_intensities
-from nnunet_genesis.pretraining.data import StepSampler, build_loader, training_patches, validation_patches
+from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
 from nnunet_genesis.pretraining.devices import launch_fabric, should_compile
 from nnunet_genesis.pretraining.intensities import measure_range
 from nnunet_genesis.pretraining.interruption import StopRequest
@@ -24,7 +24,8 @@ from nnunet_genesis.pretraining.loop import (
     train,
 )
 from nnunet_genesis.pretraining.monitor import LOGGER, Monitor, start_logging, stop_logging
-from nnunet_genesis.pretraining.pretexts import build_pretext
+from nnunet_genesis.pretraining.pretext_network import PretextNetwork, build_pretext_network
+from nnunet_genesis.pretraining.pretexts import build_pretext, prepare_pretext
 from nnunet_genesis.pretraining.processes import count_processes
 from nnunet_genesis.pretraining.provenance import describe_run, nnssl_adaptation_plan
 from nnunet_genesis.pretraining.run_files import (
@@ -40,6 +41,7 @@ from nnunet_genesis.pretraining.sources import open_sources
 from nnunet_genesis.pretraining.validation import ValidationPairs, ValidationSource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from lightning_fabric import Fabric
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.source_folders import SourceFolder
-    from nnunet_genesis.pretraining.sources import Source
+
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -117,22 +121,40 @@ def _run(
 ) -> bool:
     if options.continue_run and resumed is None:
         LOGGER.warning("--c: there is no checkpoint to continue from in %s, starting a new run", options.output)
-    sources = _open_sources(fabric, planned, config, options, folders, earlier=resumed and resumed["genesis"])
+    sources = on_first_process(
+        fabric,
+        lambda: open_sources(
+            planned,
+            config,
+            folders,
+            workers=options.workers,
+            show_progress=True,
+            earlier=resumed and resumed["genesis"],
+        ),
+    )
     generator = numpy_generator(config.seed, Stream.INTENSITIES)
     intensities = measure_range(planned, sample_intensities(sources, generator, workers=options.workers))
-    pretext = build_pretext(config, planned.patch_size, intensities)
-    description = describe_run(planned, config, sources=sources, intensities=intensities, citations=pretext.citations)
-    network = _build_network(planned, config.seed)
+    prepared = on_first_process(
+        fabric,
+        lambda: prepare_pretext(config, planned, sources, folder=options.output, workers=options.workers),
+    )
+    pretext = build_pretext(config, planned, intensities, prepared)
+    description = describe_run(planned, config, sources=sources, intensities=intensities, pretext=pretext)
+    network = build_pretext_network(planned, pretext, config.seed)
     if resumed is not None:
         check_same_data(resumed["genesis"], description, options.output / checkpoint.LATEST_NAME)
-        network.load_state_dict(resumed["network_weights"])
+        network.network.load_state_dict(resumed["network_weights"])
+        if network.heads is not None:
+            network.heads.load_state_dict(resumed["training_state"]["heads"])
     wrapped, optimizer = _set_up(fabric, network, config, options.device)
-    state = TrainingState(step=0, epoch_losses=torch.zeros(config.iterations_per_epoch, device=fabric.device))
+    state = TrainingState(step=0)
     if resumed is not None:
-        restore_training_state(resumed["training_state"], resumed["genesis"], state, optimizer, fabric)
+        restore_training_state(
+            resumed["training_state"], resumed["genesis"], state=state, optimizer=optimizer, fabric=fabric
+        )
 
     total_steps = config.epochs * config.iterations_per_epoch
-    patches = training_patches(sources, planned.patch_size, config)
+    patches = pretext.training_patches(sources, config)
     loader = build_loader(
         patches,
         StepSampler(state.step, total_steps, config.batch_size, fabric.global_rank, fabric.world_size),
@@ -141,7 +163,7 @@ def _run(
     )
     validation = ValidationPairs(
         [
-            ValidationSource(source.name, validation_patches(source, planned.patch_size, config), source.chance)
+            ValidationSource(source.name, pretext.validation_patches(source, config), source.chance)
             for source in sources
             if len(source.validation)
         ],
@@ -164,7 +186,8 @@ def _run(
     )
     for source in sources:
         LOGGER.info("%s", source.describe())
-    LOGGER.info("%s", describe_background(patches))
+    if isinstance(patches, PatchDataset):
+        LOGGER.info("%s", describe_background(patches))
     LOGGER.info("output: %s", options.output)
     monitor = None
     if fabric.is_global_zero:
@@ -195,7 +218,7 @@ def _run(
         if monitor is not None:
             monitor.close()
     if fabric.is_global_zero and finished:
-        file = files.write_final(network, progress_entry(state, baselines))
+        file = files.write_final(network.network, progress_entry(state, baselines))
         LOGGER.info("finished: %s", file)
     elif not finished:
         LOGGER.info("stopped after step %d of %d; continue with:\n  %s", state.step, total_steps, options.command)
@@ -227,40 +250,22 @@ def _read_latest(options: RunOptions, config: PretrainingConfig) -> dict[str, An
     return content
 
 
-def _open_sources(
-    fabric: Fabric,
-    planned: PlannedConfiguration,
-    config: PretrainingConfig,
-    options: RunOptions,
-    folders: list[SourceFolder],
-    *,
-    earlier: dict[str, Any] | None,
-) -> list[Source]:
-    """Open the sources in the first process; all others get its result, or fail with its error."""
-    outcome: list[Source] | GenesisError | OSError | None = None
+def on_first_process(fabric: Fabric, action: Callable[[], ResultT]) -> ResultT:
+    """Do something in the first process; all others get its result, or fail with its error."""
+    outcome: ResultT | GenesisError | OSError | None = None
     if fabric.is_global_zero:
         try:
-            outcome = open_sources(
-                planned, config, folders, workers=options.workers, show_progress=True, earlier=earlier
-            )
+            outcome = action()
         except (GenesisError, OSError) as error:
             outcome = error
     outcome = fabric.broadcast(outcome)
     if isinstance(outcome, (GenesisError, OSError)):
         raise outcome
-    return outcome  # type: ignore[return-value]
+    return cast("ResultT", outcome)
 
 
-def _build_network(planned: PlannedConfiguration, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        # torch's initialisers know only the global generator.
-        torch.manual_seed(int(numpy_generator(seed, Stream.INITIAL_WEIGHTS).integers(1 << 62)))
-        return planned.build_restoration_network()
-
-
-def _set_up(fabric: Fabric, network: nn.Module, config: PretrainingConfig, device: str) -> tuple[nn.Module, Any]:
+def _set_up(fabric: Fabric, network: PretextNetwork, config: PretrainingConfig, device: str) -> tuple[nn.Module, Any]:
     optimizer = build_optimizer(network, config)
-    if should_compile(device):
-        network = cast("nn.Module", torch.compile(network))
-    wrapped, optimizer = fabric.setup(network, optimizer)
+    compiled = cast("nn.Module", torch.compile(network)) if should_compile(device) else network
+    wrapped, optimizer = fabric.setup(compiled, optimizer)
     return wrapped, optimizer

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SAME_DATA = (
     "dataset", "plans", "configuration", "patch_size", "architecture", "cases", "validation_cases", "intensity_range",
+    "pretext_settings",
 )  # fmt: skip
 """Entries of the provenance that a continued run must share with its beginning."""
 
@@ -131,7 +132,7 @@ class RunFiles:
         return file
 
     def _content(self, network: nn.Module, progress: Mapping[str, Any]) -> dict[str, Any]:
-        weights = _on_cpu(network.state_dict())
+        weights = on_cpu(network.state_dict())
         return {
             "network_weights": weights,
             "genesis": {**self.description, **progress, checkpoint.CHECKSUM_KEY: weights_digest(weights)},
@@ -151,7 +152,7 @@ def _first_difference(stored: Any, now: Any) -> str:
     return f", the first difference is at {names[0]}"
 
 
-def _on_cpu(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def on_cpu(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Copy tensors to the CPU; names that share a tensor go on sharing it, so that it is stored once."""
     copies: dict[tuple[int, torch.Size], torch.Tensor] = {}
     result = {}

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     TRAIN_DISTORTIONS = 4
     VAL_PATCHES = 5
     VAL_DISTORTIONS = 6
+    HEAD_WEIGHTS = 7
 
 
 def numpy_generator(seed: int, stream: Stream, number: int = 0) -> np.random.Generator:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from nnunet_genesis.pretraining.pretexts.base import RestorationPairs, restoration_error
+from nnunet_genesis.pretraining.pretexts.base import RestorationPairs
 from nnunet_genesis.pretraining.seeds import Stream, torch_generator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lightning_fabric import Fabric
-    from torch import nn
+    from torch.utils.data import Dataset
 
-    from nnunet_genesis.pretraining.data import PatchDataset
+    from nnunet_genesis.pretraining.data import Labels, Patch
+    from nnunet_genesis.pretraining.pretext_network import PretextNetwork
     from nnunet_genesis.pretraining.pretexts.base import Pretext
 
 BLUR_SIGMAS = (0.5, 1.0, 2.0, 4.0)
@@ -27,7 +28,7 @@ BLUR_SIGMAS = (0.5, 1.0, 2.0, 4.0)
 
 @dataclass(frozen=True)
 class Baselines:
-    """Restoration errors that need no network, on the validation pairs (mean squared error in normalised units).
+    """Restoration losses that need no network, on the validation pairs.
 
     Attributes:
         identity: Of returning the distorted input.
@@ -57,8 +58,27 @@ class ValidationSource:
     """
 
     name: str
-    patches: PatchDataset
+    patches: Dataset[Patch]
     chance: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network achieves on the validation pairs.
+
+    Attributes:
+        loss: Sum of the pretext's losses, sources weighed by how often pretraining draws from them.
+        losses: Each loss by its name, weighed likewise.
+        scores: Each score of the pretext's heads, over all pairs alike.
+        restoration: Sum of the losses of restoration per source, as the baselines are.
+        pairs: Number of pairs.
+    """
+
+    loss: float
+    losses: Mapping[str, float]
+    scores: Mapping[str, float]
+    restoration: Mapping[str, float]
+    pairs: int
 
 
 class ValidationPairs:
@@ -76,6 +96,7 @@ class ValidationPairs:
         self, sources: Sequence[ValidationSource], pretext: Pretext[Any], *, seed: int, count: int, fabric: Fabric
     ) -> None:
         self.pretext, self.fabric = pretext, fabric
+        count = max(count, pretext.minimum_validation_patches)
         total = sum(source.chance for source in sources)
         self.chances = {source.name: source.chance / total for source in sources}
         counts = [max(min(MINIMUM_PAIRS, count), round(count * self.chances[source.name])) for source in sources]
@@ -84,19 +105,20 @@ class ValidationPairs:
         self.parameters = pretext.sample(len(origins), torch_generator(seed, Stream.VAL_DISTORTIONS))
         self.labels = pretext.describe(self.parameters)
         self.share = range(fabric.global_rank, len(origins), fabric.world_size)
-        self.pairs = {
-            number: self._make(number, *origins[number])
-            for number in (range(len(origins)) if fabric.is_global_zero else self.share)
-        }
+        self.pairs: dict[int, RestorationPairs] = {}
+        self.patch_labels: dict[int, Labels] = {}
+        for number in range(len(origins)) if fabric.is_global_zero else self.share:
+            self._make(number, *origins[number])
 
-    def _make(self, number: int, source: ValidationSource, own_number: int) -> RestorationPairs:
-        patch, inside = source.patches[own_number]
+    def _make(self, number: int, source: ValidationSource, own_number: int) -> None:
+        patch, inside, labels = source.patches[own_number]
         parameters = self.parameters.select(slice(number, number + 1))
-        return self.pretext.make_pairs(patch[None], inside[None], parameters)
+        self.pairs[number] = self.pretext.make_pairs(patch[None], inside[None], parameters)
+        self.patch_labels[number] = {name: torch.tensor([label]) for name, label in labels.items()}
 
     def baselines(self) -> Baselines:
         """Measure what returning the input, the blurred input or a constant gives (on the first process)."""
-        own = {name: _measure_baselines(self._pairs_of(name)) for name in self.chances}
+        own = {name: self._measure_baselines(self._pairs_of(name)) for name in self.chances}
         return Baselines(
             identity=self.overall({name: baselines.identity for name, baselines in own.items()}),
             blurred=self.overall({name: baselines.blurred for name, baselines in own.items()}),
@@ -108,27 +130,71 @@ class ValidationPairs:
         """Weigh losses per source by how often pretraining draws from it."""
         return sum(self.chances[name] * loss for name, loss in losses.items())
 
-    def evaluate(self, network: nn.Module) -> dict[str, float]:
-        """Sum of the pretext's losses per source, averaged over its pairs; processes share the work and agree.
+    def evaluate(self, network: PretextNetwork) -> Evaluation:
+        """Measure the pretext's losses and scores on all pairs; processes share the work and agree.
 
         Args:
-            network: The plain network (outside any wrapper for distributed training).
+            network: With its heads, outside any wrapper for distributed training.
         """
-        device = self.fabric.device
-        # Apple's devices have no double precision.
-        precise = torch.float32 if device.type == "mps" else torch.float64
-        order = list(self.chances)
-        totals = torch.zeros(len(order), dtype=precise, device=device)
+        own: dict[int, dict[tuple[str, str], torch.Tensor]] = {}
         network.eval()
         with torch.no_grad(), self.fabric.autocast():
             for number in self.share:
-                pair = self.pairs[number]
-                moved = RestorationPairs(*(part.to(device) for part in (pair.distorted, pair.target, pair.weight)))
-                for loss in self.pretext.losses(network(moved.distorted), moved).values():
-                    totals[order.index(self.names[number])] += loss.sum()
+                own[number] = self._judge(network, number)
         network.train()
-        reduced = self.fabric.all_reduce(totals, reduce_op="sum").tolist()  # type: ignore[union-attr]
-        return {name: total / self.names.count(name) for name, total in zip(order, reduced, strict=True)}
+        # A process without pairs of its own learns from the first one what is measured.
+        columns = self.fabric.broadcast(list(own[0]) if self.fabric.is_global_zero else [])
+        table = torch.zeros(len(self.names), len(columns), device=self.fabric.device)
+        for number, row in own.items():
+            table[number] = torch.stack([row[column].float().squeeze(0) for column in columns])
+        table = self.fabric.all_reduce(table, reduce_op="sum").cpu().double()  # type: ignore[union-attr]
+        values = {column: table[:, position] for position, column in enumerate(columns)}
+        restoration = sum(own for (kind, _), own in values.items() if kind == "restoration")
+        losses = {name: self._overall(own) for (kind, name), own in values.items() if kind != "score"}
+        return Evaluation(
+            loss=sum(losses.values()),
+            losses=losses,
+            scores={name: float(own.mean()) for (kind, name), own in values.items() if kind == "score"},
+            restoration=self._by_source(cast("torch.Tensor", restoration)),
+            pairs=len(self.names),
+        )
+
+    def _judge(self, network: PretextNetwork, number: int) -> dict[tuple[str, str], torch.Tensor]:
+        """Losses and scores of one pair by kind and name, (1,) each, on the device."""
+        device, pair = self.fabric.device, self.pairs[number]
+        moved = RestorationPairs(*(part.to(device) for part in (pair.distorted, pair.target, pair.weight)))
+        labels = {name: label.to(device) for name, label in self.patch_labels[number].items()}
+        outputs = network(moved.distorted)
+        kinds = {
+            "restoration": self.pretext.restoration_losses(outputs.restored, moved),
+            "head": self.pretext.head_losses(outputs.heads, labels),
+            "score": self.pretext.head_scores(outputs.heads, labels),
+        }
+        return {(kind, name): value for kind, named in kinds.items() for name, value in named.items()}
+
+    def _by_source(self, values: torch.Tensor) -> dict[str, float]:
+        """Means of (pairs,) values over the pairs of each source."""
+        return {
+            name: float(values[[number for number, own in enumerate(self.names) if own == name]].mean())
+            for name in self.chances
+        }
+
+    def _overall(self, values: torch.Tensor) -> float:
+        return self.overall(self._by_source(values))
+
+    def _measure_baselines(self, pairs: list[RestorationPairs]) -> Baselines:
+        return Baselines(
+            identity=self._mean_loss([pair.distorted for pair in pairs], pairs),
+            blurred=min(
+                self._mean_loss([_blur(pair.distorted, sigma) for pair in pairs], pairs) for sigma in BLUR_SIGMAS
+            ),
+            constant=self._mean_loss([_channel_means(pair) for pair in pairs], pairs),
+        )
+
+    def _mean_loss(self, restored: list[torch.Tensor], pairs: list[RestorationPairs]) -> float:
+        """Mean of the losses of restoration."""
+        losses = [self.pretext.restoration_losses(one, pair) for one, pair in zip(restored, pairs, strict=True)]
+        return float(np.mean([sum(float(loss) for loss in named.values()) for named in losses]))
 
     def label(self, number: int) -> str:
         """What was done to a pair, and where it comes from if there are several sources."""
@@ -138,7 +204,7 @@ class ValidationPairs:
     def _pairs_of(self, name: str) -> list[RestorationPairs]:
         return [pair for number, pair in self.pairs.items() if self.names[number] == name]
 
-    def restore(self, network: nn.Module, numbers: list[int]) -> list[torch.Tensor]:
+    def restore(self, network: PretextNetwork, numbers: list[int]) -> list[torch.Tensor]:
         """Run the network on some pairs (on the first process).
 
         Returns:
@@ -146,17 +212,12 @@ class ValidationPairs:
         """
         network.eval()
         with torch.no_grad(), self.fabric.autocast():
-            restored = [network(self.pairs[n].distorted.to(self.fabric.device)).float().cpu() for n in numbers]
+            restored = [
+                network(self.pairs[number].distorted.to(self.fabric.device)).restored.float().cpu()
+                for number in numbers
+            ]
         network.train()
         return restored
-
-
-def _measure_baselines(pairs: list[RestorationPairs]) -> Baselines:
-    return Baselines(
-        identity=_mean_error([pair.distorted for pair in pairs], pairs),
-        blurred=min(_mean_error([_blur(pair.distorted, sigma) for pair in pairs], pairs) for sigma in BLUR_SIGMAS),
-        constant=_mean_error([_channel_means(pair) for pair in pairs], pairs),
-    )
 
 
 def _blur(patches: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -168,7 +229,3 @@ def _channel_means(pair: RestorationPairs) -> torch.Tensor:
     axes = tuple(range(2, pair.target.ndim))
     means = (pair.target * pair.weight).sum(axes, keepdim=True) / pair.weight.sum(axes, keepdim=True).clamp_min(1)
     return means.expand_as(pair.target)
-
-
-def _mean_error(outputs: list[torch.Tensor], pairs: list[RestorationPairs]) -> float:
-    return float(np.mean([float(restoration_error(o, pair)) for o, pair in zip(outputs, pairs, strict=True)]))

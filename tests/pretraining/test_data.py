@@ -36,7 +36,7 @@ def test_every_format_gives_the_same_patches_without_the_segmentation(
         segmentation.unlink()
     dataset = patches(folder, cases, (8, 32, 32))
     for index in range(5):
-        patch, inside = dataset[index]
+        patch, inside, _ = dataset[index]
         assert patch.shape == (2, 8, 32, 32)
         assert inside.tolist() == [[0, 8], [0, 32], [0, 32]]
         assert any(contains(image, patch.numpy()) for image in cases.values())
@@ -59,7 +59,7 @@ def test_padding_follows_nnunets_rule(tmp_path: Path, monkeypatch: pytest.Monkey
     dataset = patches(folder, cases, (8, 32, 32))
     ours = set()
     for index in range(300):
-        patch, inside = dataset[index]
+        patch, inside, _ = dataset[index]
         box = tuple(slice(start, stop) for start, stop in inside.tolist())
         assert patch[0][box].shape == (5, 20, 32)
         assert patch[0].count_nonzero() == patch[0][box].count_nonzero(), "padding is zero"
@@ -95,7 +95,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(
     alone = list(build_loader(dataset, StepSampler(0, 5, 2), workers=0, pin_memory=False))
     shared = list(build_loader(dataset, StepSampler(0, 5, 2), workers=workers, pin_memory=False))
     assert len(alone) == len(shared) == 5
-    for (patch, inside), (other_patch, other_inside) in zip(alone, shared, strict=True):
+    for (patch, inside, _), (other_patch, other_inside, _) in zip(alone, shared, strict=True):
         assert torch.equal(patch, other_patch)
         assert torch.equal(inside, other_inside)
 
@@ -114,7 +114,7 @@ def test_two_dimensional_patches_are_slices_of_the_first_axis(tmp_path: Path, mo
     dataset = patches(folder, cases, (32, 16))
     seen = set()
     for index in range(200):
-        patch, box = dataset[index]
+        patch, box, _ = dataset[index]
         assert patch.shape == (3, 32, 16)
         inside = patch[(slice(None), *(slice(start, stop) for start, stop in box.tolist()))]
         assert inside.shape == (3, 24, 16)
@@ -160,7 +160,7 @@ def test_tiny_and_thin_cases_are_read(tmp_path: Path, monkeypatch: pytest.Monkey
     dataset = patches(folder, cases, (16, 64, 64), max_background=0.75)
     insides = set()
     for number in range(60):
-        patch, inside = dataset[number]
+        patch, inside, _ = dataset[number]
         assert patch.shape == (1, 16, 64, 64)
         insides.add(tuple((inside[:, 1] - inside[:, 0]).tolist()))
     assert insides == {(1, 5, 4), (3, 64, 2), (16, 64, 64)}

@@ -14,6 +14,7 @@ from torch import nn
 from nnunet_genesis.config import ModelsGenesisConfig
 from nnunet_genesis.pretraining.data import PatchDataset
 from nnunet_genesis.pretraining.intensities import IntensityRange
+from nnunet_genesis.pretraining.pretext_network import PretextNetwork
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
 from nnunet_genesis.pretraining.validation import ValidationPairs, ValidationSource
 from tests.indices import written_index
@@ -76,20 +77,23 @@ def test_baselines_are_the_errors_of_input_blur_and_mean(validation: ValidationP
 
 
 def test_identity_network_scores_the_identity_baseline(validation: ValidationPairs) -> None:
-    network = nn.Identity()
-    losses = validation.evaluate(network)
+    network = PretextNetwork(nn.Identity(), None)
+    evaluation = validation.evaluate(network)
+    losses = evaluation.restoration
     baselines = validation.baselines()
     assert losses == pytest.approx({name: own.identity for name, own in baselines.sources.items()}, rel=1e-5)
-    assert validation.overall(losses) == pytest.approx(baselines.identity, rel=1e-5)
+    assert evaluation.losses == pytest.approx({"restoration": baselines.identity}, rel=1e-5)
+    assert evaluation.loss == pytest.approx(baselines.identity, rel=1e-5)
     assert losses["ours"] != pytest.approx(losses["pool"], rel=1e-2), "sources are told apart"
     assert network.training  # left in training mode
 
 
 def test_pairs_are_fixed_and_restored_one_by_one(validation: ValidationPairs) -> None:
     first = validation.pairs[0].distorted.clone()
-    validation.evaluate(nn.Identity())
+    network = PretextNetwork(nn.Identity(), None)
+    validation.evaluate(network)
     assert torch.equal(validation.pairs[0].distorted, first)
-    restored = validation.restore(nn.Identity(), [3, 0])
+    restored = validation.restore(network, [3, 0])
     assert torch.equal(restored[1], first)
     assert validation.names == ["ours"] * COUNT + ["pool"] * COUNT, "a source has pairs enough to judge by"
     assert validation.label(0) == f"ours: {validation.labels[0]}"

@@ -1,18 +1,56 @@
-"""Pretexts, one per file: each brings its pairs and its named losses; loop, checkpoint and monitor are shared."""
+"""Pretexts, one per file: each brings its patches, its heads and its named losses; all else is shared."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from nnunet_genesis.config import PretrainingConfig
+    from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.intensities import IntensityRange
     from nnunet_genesis.pretraining.pretexts.base import Pretext
+    from nnunet_genesis.pretraining.sources import Source
 
 
-def build_pretext(config: PretrainingConfig, patch_size: tuple[int, ...], intensities: IntensityRange) -> Pretext[Any]:
-    """Make the pretext that a configuration names."""
+def prepare_pretext(
+    config: PretrainingConfig,
+    planned: PlannedConfiguration,
+    sources: Sequence[Source],
+    *,
+    folder: Path,
+    workers: int,
+) -> Any:
+    """Do what a pretext has to do once before its run, in one process; the result goes to `build_pretext` in all.
+
+    Args:
+        config: The run's configuration.
+        planned: The dataset's plans.
+        sources: The cases of the run.
+        folder: Output folder, where results are kept for the next time.
+        workers: Threads that read.
+
+    Raises:
+        GenesisError: If the pretext cannot work on these cases.
+    """
+    del config, planned, sources, folder, workers
+
+
+def build_pretext(
+    config: PretrainingConfig, planned: PlannedConfiguration, intensities: IntensityRange, prepared: Any = None
+) -> Pretext[Any]:
+    """Make the pretext that a configuration names.
+
+    Args:
+        config: The run's configuration.
+        planned: The dataset's plans.
+        intensities: Per channel range of the data.
+        prepared: What `prepare_pretext` returned.
+    """
     from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
 
-    pretexts = {"models-genesis": lambda: ModelsGenesis(config.models_genesis, patch_size, intensities)}
+    del prepared
+    pretexts = {"models-genesis": lambda: ModelsGenesis(config.models_genesis, planned.patch_size, intensities)}
     return pretexts[config.pretext]()

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 
+from nnunet_genesis.pretraining.data import training_patches, validation_patches
 from nnunet_genesis.pretraining.distortions.boxes import to_device
 from nnunet_genesis.pretraining.distortions.parameters import BatchParameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from torch import nn
+    from torch.utils.data import Dataset
+
+    from nnunet_genesis.config import PretrainingConfig
+    from nnunet_genesis.pretraining.data import Labels, Patch
+    from nnunet_genesis.pretraining.sources import Source
 
 ParametersT = TypeVar("ParametersT", bound=BatchParameters)
 
@@ -31,23 +40,39 @@ class RestorationPairs:
     weight: torch.Tensor
 
 
-class Pretext(Protocol[ParametersT]):
-    """A self-supervised task: how pairs are made, and what the network's output is judged by.
+class NetworkOutputs(NamedTuple):
+    """What comes out of the network and the heads of a pretext.
+
+    Attributes:
+        restored: (batch, channels, *spatial), in nnU-Net's normalised units.
+        heads: Outputs of the pretext's heads, by name; empty where it has none.
+    """
+
+    restored: torch.Tensor
+    heads: Mapping[str, torch.Tensor]
+
+
+class Pretext(ABC, Generic[ParametersT]):
+    """A self-supervised task: which patches it looks at, how pairs are made, and what the outputs are judged by.
 
     `sample` draws all parameters of a batch from one generator; `make_pairs` is a pure function of patches and
     parameters. Losses are means per sample and then over the batch, so that a batch split over processes gives the
-    gradients of the whole.
+    gradients of the whole. A pretext that needs more than a restoration brings heads for the deepest encoder stage;
+    they live outside the network of the plans and are no part of the weights that are handed on.
+
+    Attributes:
+        citations: Papers of the method.
+        patch_size: Voxels per axis of its patches: the plans' or less.
     """
 
-    @property
-    def citations(self) -> tuple[str, ...]:
-        """Papers of the method."""
-        ...
+    citations: ClassVar[tuple[str, ...]]
+    patch_size: tuple[int, ...]
 
+    @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> ParametersT:
         """Draw the parameters of one batch."""
-        ...
 
+    @abstractmethod
     def make_pairs(
         self,
         patches: torch.Tensor,
@@ -57,27 +82,74 @@ class Pretext(Protocol[ParametersT]):
         random_device: torch.device | None = None,
         out: RestorationPairs | None = None,
     ) -> RestorationPairs:
-        """Turn clean patches (batch, channels, *spatial) into pairs, without making the host wait for their device.
+        """Turn clean patches into pairs, without making the host wait for their device.
 
-        `inside` is (batch, spatial axes, 2): the voxels that are no padding. Pairs in `out` are lost.
+        Args:
+            patches: (batch, channels, *patch_size) float32, as nnU-Net normalised them.
+            inside: (batch, spatial axes, 2) int64 on the CPU: first voxel that is no padding, and the one after them.
+            parameters: What `sample` drew.
+            random_device: Where noise is drawn; the patches' own device by default. A CPU device gives the same pair on
+                every device.
+            out: Earlier pairs of the same shape that are needed no more: their memory is used again.
         """
-        ...
 
+    @abstractmethod
     def describe(self, parameters: ParametersT) -> list[str]:
         """A few words per sample on what was done to it, for pictures."""
-        ...
 
+    @abstractmethod
     def explain(self, parameters: ParametersT, sample: int) -> list[str]:
         """All that was drawn for one sample, a line per distortion."""
-        ...
 
+    @abstractmethod
     def separate(self) -> Mapping[str, Pretext[ParametersT]]:
         """Each distortion alone and as often as its method allows, by its name, for pictures."""
-        ...
 
-    def losses(self, output: torch.Tensor, pairs: RestorationPairs) -> Mapping[str, torch.Tensor]:
-        """Named losses, already weighted; their sum is minimised. Each is (batch,), one value per sample."""
-        ...
+    def restoration_losses(self, restored: torch.Tensor, pairs: RestorationPairs) -> Mapping[str, torch.Tensor]:
+        """Named losses of a restoration, already weighted: (batch,) each, one value per sample."""
+        return {"restoration": restoration_error(restored, pairs)}
+
+    def build_heads(self, num_features: int, num_axes: int) -> nn.Module | None:
+        """Make the heads: a module from the deepest stage (batch, num_features, *spatial) to outputs by name."""
+        del num_features, num_axes
+        return None
+
+    def head_losses(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> Mapping[str, torch.Tensor]:
+        """Named losses of the heads, already weighted: (batch,) each."""
+        del heads, labels
+        return {}
+
+    def head_scores(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> Mapping[str, torch.Tensor]:
+        """Named shares of what the heads get right, for people: (batch,) each, in [0, 1]."""
+        del heads, labels
+        return {}
+
+    @property
+    def chances(self) -> Mapping[str, float]:
+        """What guessing would score, for each of `head_scores`."""
+        return {}
+
+    def loss_weights(self, progress: float) -> Mapping[str, float]:
+        """Factors of losses in training at a share of the run in [0, 1], besides 1 for those that are not named."""
+        del progress
+        return {}
+
+    @property
+    def minimum_validation_patches(self) -> int:
+        """Held-out patches that its scores need to say anything."""
+        return 0
+
+    def training_patches(self, sources: Sequence[Source], config: PretrainingConfig) -> Dataset[Patch]:
+        """The patches that a run learns from: here from anywhere in the cases."""
+        return training_patches(sources, self.patch_size, config)
+
+    def validation_patches(self, source: Source, config: PretrainingConfig) -> Dataset[Patch]:
+        """Patches of the held-out cases of one source."""
+        return validation_patches(source, self.patch_size, config)
+
+    def settings(self) -> dict[str, Any]:
+        """What a checkpoint tells of this pretext, in plain values."""
+        return {}
 
 
 def weight_inside(inside: torch.Tensor, patch_size: tuple[int, ...], device: torch.device) -> torch.Tensor:

@@ -33,7 +33,7 @@ from nnunet_genesis.pretraining.distortions.shuffling import (
     find_moves,
     sample_shuffling,
 )
-from nnunet_genesis.pretraining.pretexts.base import RestorationPairs, restoration_error, weight_inside
+from nnunet_genesis.pretraining.pretexts.base import Pretext, RestorationPairs, weight_inside
 
 if TYPE_CHECKING:
     from nnunet_genesis.config import ModelsGenesisConfig
@@ -51,7 +51,7 @@ class ModelsGenesisParameters(BatchParameters):
     painting: Painting
 
 
-class ModelsGenesis:
+class ModelsGenesis(Pretext[ModelsGenesisParameters]):
     """Restore a patch from its distorted version; loss is the mean squared error over the whole patch.
 
     Order (authors' code): flip input and target, shuffle, non-linear intensity, paint. Curves and noise are defined in
@@ -108,16 +108,7 @@ class ModelsGenesis:
         random_device: torch.device | None = None,
         out: RestorationPairs | None = None,
     ) -> RestorationPairs:
-        """Turn clean patches into pairs.
-
-        Args:
-            patches: (batch, channels, *patch_size) float32, as nnU-Net normalised them.
-            inside: (batch, spatial axes, 2) int64 on the CPU: first voxel that is no padding, and the one after them.
-            parameters: What `sample` drew.
-            random_device: Where noise is drawn; the patches' own device by default. A CPU device gives the same pair on
-                every device.
-            out: Earlier pairs of the same shape that are needed no more: their memory is used again.
-        """
+        """Turn clean patches into pairs, see `Pretext.make_pairs`."""
         target = apply_mirroring(patches, parameters.mirroring, out=None if out is None else out.target)
         distorted = torch.empty_like(target) if out is None else out.distorted
         if patches.device.type == "cpu":
@@ -194,7 +185,3 @@ class ModelsGenesis:
             "out-painting": replace(nothing, painting_probability=1, outpainting_probability=1),
         }
         return {name: ModelsGenesis(one, self.patch_size, self.intensities) for name, one in configs.items()}
-
-    def losses(self, output: torch.Tensor, pairs: RestorationPairs) -> dict[str, torch.Tensor]:
-        """The restoration error, (batch,)."""
-        return {"restoration": restoration_error(output, pairs)}

@@ -16,6 +16,7 @@ from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pretexts import build_pretext
 from nnunet_genesis.pretraining.pretexts.base import RestorationPairs, restoration_error
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis, ModelsGenesisParameters
+from tests.planned import MR, planned
 from tests.pretraining.distortions import reference
 
 LOW, HIGH = -1.5, 3.0
@@ -110,7 +111,7 @@ def test_pairs_of_real_sizes_have_the_clean_mirrored_patch_as_target(channels: i
     assert (pairs.distorted != pairs.target).flatten(1).any(1).all()
     assert torch.equal(patches, before[0])
     assert torch.equal(inside, before[1])
-    losses = pretext.losses(pairs.distorted, pairs)
+    losses = pretext.restoration_losses(pairs.distorted, pairs)
     assert list(losses) == ["restoration"]
     assert losses["restoration"].shape == (3,)
     assert (losses["restoration"] > 0).all()
@@ -282,10 +283,11 @@ def test_descriptions_name_what_was_done_to_each_sample() -> None:
 def test_the_pretext_named_by_the_configuration_is_built_with_its_settings() -> None:
     config = PretrainingConfig("models-genesis", batch_size=2, models_genesis=NOTHING)
     intensities = IntensityRange((0.0,), (1.0,), (False,))
-    pretext = build_pretext(config, (8, 8), intensities)
+    plans = planned(MR)
+    pretext = build_pretext(config, plans, intensities)
     assert isinstance(pretext, ModelsGenesis)
     assert pretext.config is NOTHING
-    assert pretext.patch_size == (8, 8)
+    assert pretext.patch_size == plans.patch_size
     assert pretext.intensities is intensities
     assert any("1908.06912" in citation for citation in pretext.citations)
 
@@ -392,7 +394,7 @@ def test_the_gradient_of_the_batch_mean_is_the_mean_of_the_gradients_of_its_samp
 
     def gradient(part: slice) -> torch.Tensor:
         pairs = pretext.make_pairs(patches[part], inside[part], parameters.select(part))
-        losses = pretext.losses(network(pairs.distorted.double()), pairs)
+        losses = pretext.restoration_losses(network(pairs.distorted.double()), pairs)
         gradients = torch.autograd.grad(losses["restoration"].mean(), list(network.parameters()))
         return torch.cat([values.flatten() for values in gradients])
 

@@ -1,0 +1,66 @@
+"""The network of the plans together with the heads of a pretext."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.pretexts.base import NetworkOutputs
+from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
+
+if TYPE_CHECKING:
+    from nnunet_genesis.plans import PlannedConfiguration
+    from nnunet_genesis.pretraining.pretexts.base import Pretext
+
+
+class PretextNetwork(nn.Module):
+    """Runs the network, and a pretext's heads on its deepest encoder stage.
+
+    Args:
+        network: Of the plans, with as many outputs as image channels; its weights alone are handed on.
+        heads: What `Pretext.build_heads` made, or None.
+
+    Raises:
+        SetupError: If there are heads, and the network has no encoder and decoder of its own.
+    """
+
+    def __init__(self, network: nn.Module, heads: nn.Module | None) -> None:
+        super().__init__()
+        if heads is not None and not (hasattr(network, "encoder") and hasattr(network, "decoder")):
+            raise SetupError(
+                f"{type(network).__name__} has no encoder and decoder: a pretext with heads cannot be put on it",
+                mend="--pretext models-genesis",
+            )
+        self.network, self.heads = network, heads
+
+    def forward(self, patches: torch.Tensor) -> NetworkOutputs:
+        """Restore patches (batch, channels, *spatial), and say what the heads say of them."""
+        if self.heads is None:
+            return NetworkOutputs(self.network(patches), {})
+        network = cast("Any", self.network)
+        stages = network.encoder(patches)
+        return NetworkOutputs(network.decoder(stages), self.heads(stages[-1]))
+
+
+def build_pretext_network(planned: PlannedConfiguration, pretext: Pretext[Any], seed: int) -> PretextNetwork:
+    """Build the network and the heads; the network's initial weights do not depend on the pretext.
+
+    Raises:
+        SetupError: If the pretext's heads cannot be put on the network.
+    """
+    # torch's initialisers know only the global generator.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(numpy_generator(seed, Stream.INITIAL_WEIGHTS).integers(1 << 62)))
+        network = planned.build_restoration_network()
+        torch.manual_seed(int(numpy_generator(seed, Stream.HEAD_WEIGHTS).integers(1 << 62)))
+        heads = pretext.build_heads(deepest_features(planned), len(planned.patch_size))
+    return PretextNetwork(network, heads)
+
+
+def deepest_features(planned: PlannedConfiguration) -> int:
+    """Channels of the deepest encoder stage, as the plans say."""
+    features = planned.architecture["arch_kwargs"]["features_per_stage"]
+    return int(features[-1] if isinstance(features, (list, tuple)) else features)
