@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _FACTS = {
     "method": "pretext",
+    "pretext_settings": "its settings",
     "dataset": "dataset",
     "plans": "plans",
     "configuration": "configuration",

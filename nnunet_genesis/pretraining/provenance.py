@@ -52,6 +52,7 @@ def describe_run(
         "channel_names": list(planned.channel_names),
         "num_channels": planned.num_channels,
         "normalization_schemes": list(planned.normalization_schemes),
+        "foreground_intensities": [_plain(dict(statistics)) for statistics in planned.foreground_intensities],
         "intensity_range": {key: list(values) for key, values in asdict(intensities).items()},
         "architecture": _plain(planned.architecture),
         "num_cases": sum(len(source.train) for source in sources),

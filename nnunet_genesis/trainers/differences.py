@@ -11,12 +11,18 @@ SPACING_TOLERANCE = 0.01
 """Relative difference of voxel sizes that nobody needs to hear of (ours)."""
 
 
+INTENSITY_TOLERANCE = 0.05
+"""Difference of CT statistics, in standard deviations of this dataset, that nobody needs to hear of (ours)."""
+_CT_STATISTICS = ("percentile_00_5", "percentile_99_5", "mean", "std")
+
+
 def find_differences(
     facts: Mapping[str, Any],
     *,
     spacing: Sequence[float],
     normalization_schemes: Sequence[str],
     channel_names: Sequence[str],
+    foreground_intensities: Sequence[Mapping[str, float]],
 ) -> list[str]:
     """Compare what a file says of its pretraining with a configuration; what it does not say is not compared.
 
@@ -25,9 +31,10 @@ def find_differences(
         spacing: Millimetres per axis of the configuration.
         normalization_schemes: nnU-Net's, per channel.
         channel_names: Of the dataset.
+        foreground_intensities: nnU-Net's statistics per channel in raw units, by which CT is clipped and scaled.
 
     Returns:
-        A line for each of spacing, normalisation and channels that differs.
+        A line for each of spacing, normalisation, channels and the numbers of CT normalisation that differs.
     """
     lines = []
     before = _numbers(facts.get("spacing"))
@@ -45,7 +52,27 @@ def find_differences(
         lines.append(f"channels: {', '.join(channels)} in pretraining, {', '.join(channel_names)} here")
     elif count != len(channel_names):
         lines.append(f"channels: {count} in pretraining, {len(channel_names)} here")
+    theirs = facts.get("foreground_intensities")
+    if isinstance(theirs, (list, tuple)) and schemes == list(normalization_schemes) and len(theirs) == len(schemes):
+        for scheme, name, old, new in zip(schemes, channel_names, theirs, foreground_intensities, strict=True):
+            if scheme == "CTNormalization" and _ct_differs(old, new):
+                lines.append(
+                    f"normalisation of {name}: {_describe_ct(old)} in pretraining, {_describe_ct(new)} here;"
+                    " the same tissue has another value"
+                )
     return lines
+
+
+def _ct_differs(old: Any, new: Mapping[str, float]) -> bool:
+    """Whether numbers that CT is clipped and scaled by differ; what a file does not tell is not compared."""
+    if not isinstance(old, dict) or not all(isinstance(old.get(name), (int, float)) for name in _CT_STATISTICS):
+        return False
+    return any(abs(old[name] - new[name]) > INTENSITY_TOLERANCE * new["std"] for name in _CT_STATISTICS)
+
+
+def _describe_ct(statistics: Mapping[str, float]) -> str:
+    low, high, mean, std = (statistics[name] for name in _CT_STATISTICS)
+    return f"clipped to {low:.0f} ... {high:.0f}, mean {mean:.0f}, std {std:.0f}"
 
 
 def _numbers(value: Any) -> list[float]:

@@ -68,6 +68,13 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         spacing=trainer.configuration_manager.spacing,
         normalization_schemes=trainer.configuration_manager.normalization_schemes,
         channel_names=[str(name) for _, name in sorted(channels.items(), key=lambda entry: int(entry[0]))],
+        foreground_intensities=[
+            statistics
+            for _, statistics in sorted(
+                trainer.plans_manager.foreground_intensity_properties_per_channel.items(),
+                key=lambda entry: int(entry[0]),
+            )
+        ],
     )
     record = {
         "initialization": "pretrained encoder" + (" and decoder" if full else ""),

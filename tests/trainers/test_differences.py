@@ -8,18 +8,24 @@ import pytest
 
 from nnunet_genesis.trainers.differences import find_differences
 
+CT = {"mean": 100.0, "std": 40.0, "percentile_00_5": -60.0, "percentile_99_5": 220.0, "median": 1.0}
 SAME: dict[str, Any] = {
     "spacing": [5.0, 0.8, 0.8],
     "normalization_schemes": ["CTNormalization"],
     "channel_names": ["CT"],
     "num_input_channels": 1,
+    "foreground_intensities": [CT],
 }
 
 
 def differences(**changes: Any) -> list[str]:
     facts = {name: value for name, value in {**SAME, **changes}.items() if value is not None}
     return find_differences(
-        facts, spacing=(5.0, 0.8, 0.8), normalization_schemes=["CTNormalization"], channel_names=["CT"]
+        facts,
+        spacing=(5.0, 0.8, 0.8),
+        normalization_schemes=["CTNormalization"],
+        channel_names=["CT"],
+        foreground_intensities=[CT],
     )
 
 
@@ -27,7 +33,8 @@ def test_equal_images_and_silent_files_differ_in_nothing() -> None:
     assert differences() == []
     assert differences(spacing=[5.0, 0.8, 0.803], channel_names=["ct"]) == []
     assert differences(**dict.fromkeys(SAME)) == []
-    assert differences(spacing="unknown", normalization_schemes=3) == []
+    assert differences(spacing="unknown", normalization_schemes=3, foreground_intensities=[{"mean": "x"}]) == []
+    assert differences(foreground_intensities=[{**CT, "mean": 101.9, "median": 500.0}]) == []
 
 
 def test_2d_is_compared_in_its_plane() -> None:
@@ -42,6 +49,11 @@ def test_2d_is_compared_in_its_plane() -> None:
         (
             {"normalization_schemes": ["ZScoreNormalization"]},
             "normalisation: ZScoreNormalization in pretraining, CTNormalization here",
+        ),
+        (
+            {"foreground_intensities": [{**CT, "mean": 103.0, "percentile_99_5": 240.0}]},
+            "normalisation of CT: clipped to -60 ... 240, mean 103, std 40 in pretraining, clipped to -60 ... 220,"
+            " mean 100, std 40 here; the same tissue has another value",
         ),
         ({"channel_names": ["T1", "T2"]}, "channels: T1, T2 in pretraining, CT here"),
         ({"channel_names": None, "num_input_channels": 4}, "channels: 4 in pretraining, 1 here"),

@@ -14,6 +14,7 @@ from torch import nn
 from nnunet_genesis import trainers
 from nnunet_genesis.trainers.genesis import INIT_FILE, nnUNetTrainerGenesis
 from nnunet_genesis.trainers.initial_weights import load_pretrained_weights
+from tests.planned import CT_STATISTICS
 from tests.transfer.networks import build, describe, snapshot
 
 if TYPE_CHECKING:
@@ -90,7 +91,11 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         network=build(seed=2),
         output_folder_base=str(tmp_path / "Dataset001_Test" / "trainer"),
         configuration_name="3d_fullres",
-        plans_manager=SimpleNamespace(plans_name="nnUNetPlans", dataset_name="Dataset001_Test"),
+        plans_manager=SimpleNamespace(
+            plans_name="nnUNetPlans",
+            dataset_name="Dataset001_Test",
+            foreground_intensity_properties_per_channel={"0": CT_STATISTICS},
+        ),
         configuration_manager=SimpleNamespace(
             configuration={"architecture": describe()}, spacing=[1.0, 1.0, 1.0], normalization_schemes=["Z"]
         ),
