@@ -58,6 +58,44 @@ class ModelsGenesisConfig:
 
 
 @dataclass(frozen=True)
+class DiscoveryConfig:
+    """How self-discovery finds its classes (Semantic Genesis); published values unless marked (ours).
+
+    Attributes:
+        num_classes: Classes at most; at most half the number of training scans (ours).
+        neighbours: Training scans of a class at most, its reference among them; at most a third of all (ours).
+        held_out_neighbours: Held-out scans of a class at most; at most a third of all, at least one (ours).
+        features: File of a pretrained encoder whose features tell which scans are alike (path or hf:// address), or
+            None for an auto-encoder that is trained on the scans.
+        min_distance: Distance between the places of two classes at least, in sides of a crop (ours).
+        max_background_share: Places with more background than this are left out (ours).
+    """
+
+    num_classes: int = 44
+    neighbours: int = 200
+    held_out_neighbours: int = 30
+    features: str | None = None
+    min_distance: float = 0.5
+    max_background_share: float = 0.75
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            SetupError: With the flag or setting, and the values that can.
+        """
+        if self.num_classes < 2:
+            raise SetupError(f"--classes {self.num_classes}: must be at least 2", mend="--classes 44")
+        for name, lowest in (("neighbours", 2), ("held_out_neighbours", 1)):
+            if getattr(self, name) < lowest:
+                raise SetupError(f"{name} = {getattr(self, name)}: must be at least {lowest}")
+        if not self.min_distance >= 0:
+            raise SetupError(f"min_distance = {self.min_distance}: must not be negative")
+        if not 0 <= self.max_background_share <= 1:
+            raise SetupError(f"max_background_share = {self.max_background_share}: must be between 0 and 1")
+
+
+@dataclass(frozen=True)
 class PretrainingConfig:
     """What a run does, apart from where its data and output lie.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnunet_genesis.config import PretrainingConfig
+from nnunet_genesis.config import DiscoveryConfig, PretrainingConfig
 from nnunet_genesis.errors import SetupError
 
 
@@ -26,3 +26,18 @@ from nnunet_genesis.errors import SetupError
 def test_impossible_values_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(SetupError, match=message):
         PretrainingConfig(**{"pretext": "models-genesis", "batch_size": 2, **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_classes": 1}, "--classes 1: must be at least 2"),
+        ({"neighbours": 1}, "neighbours = 1: must be at least 2"),
+        ({"held_out_neighbours": 0}, "held_out_neighbours = 0: must be at least 1"),
+        ({"min_distance": float("nan")}, "min_distance = nan: must not be negative"),
+        ({"max_background_share": 1.5}, "max_background_share = 1.5: must be between 0 and 1"),
+    ],
+)
+def test_impossible_discoveries_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(SetupError, match=message):
+        DiscoveryConfig(**settings)  # type: ignore[arg-type]

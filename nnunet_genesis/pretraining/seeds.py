@@ -19,6 +19,7 @@ class Stream(IntEnum):
     VAL_PATCHES = 5
     VAL_DISTORTIONS = 6
     HEAD_WEIGHTS = 7
+    DISCOVERY = 10
 
 
 def numpy_generator(seed: int, stream: Stream, number: int = 0) -> np.random.Generator:
