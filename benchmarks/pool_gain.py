@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 
 from benchmarks.machine import report
 from nnunet_genesis import checkpoint
-from nnunet_genesis.config import ModelsGenesisConfig, PretrainingConfig
+from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining.data import validation_patches
 from nnunet_genesis.pretraining.intensities import IntensityRange
@@ -38,8 +38,7 @@ PAIRS = 96
 
 def held_out_pairs(genesis: Mapping[str, Any], planned: PlannedConfiguration) -> ValidationPairs:
     """The held-out pairs of all sources of a run, more of them than the run itself was judged on."""
-    settings = {**genesis["config"], "models_genesis": ModelsGenesisConfig(**genesis["config"]["models_genesis"])}
-    config = PretrainingConfig(**settings)
+    config = PretrainingConfig.from_dict(genesis["config"])
     sources = open_sources(
         planned, config, find_source_folders(planned, config), workers=os.cpu_count() or 1, show_progress=False
     )

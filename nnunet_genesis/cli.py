@@ -7,11 +7,12 @@ import math
 import os
 import shlex
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
+from nnunet_genesis.cli_pretexts import DEFAULT_PRETEXT, add_pretext_flags, resolve_pretext
 from nnunet_genesis.cli_sources import add_source_flags, resolve_sources
 from nnunet_genesis.cli_trainers import add_trainer_commands
 from nnunet_genesis.cli_unlabeled import add_unlabeled_command
@@ -20,8 +21,6 @@ from nnunet_genesis.config import (
     DEFAULT_LEARNING_RATES,
     OPTIMIZERS,
     PRECISIONS,
-    PRETEXTS,
-    ModelsGenesisConfig,
     PretrainingConfig,
 )
 from nnunet_genesis.errors import GenesisError, SetupError
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.plans import PlannedConfiguration
 
-_SHUFFLING_WINDOW = "longest side of a shuffling window in voxels (default: 6; never more than a tenth of the axis)"
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 
@@ -79,7 +77,6 @@ def _pretrain_parser() -> argparse.ArgumentParser:
     add("-num_gpus", type=int, default=1, help="GPUs (with -device cpu: processes) on this host (default: 1)")
     add("-np", dest="workers", type=int, default=None, help="loader processes per GPU (default: by nnUNet_n_proc_DA)")
     add("--c", dest="continue_run", action="store_true", help="continue an interrupted pretraining")
-    add("--pretext", choices=tuple(PRETEXTS), help=_describe_pretexts())
     add("--epochs", type=int, help="default: 1000")
     add("--iterations-per-epoch", type=int, help="default: 250")
     add("--batch-size", type=int, help="patches per step over all devices (default: the plans')")
@@ -87,8 +84,8 @@ def _pretrain_parser() -> argparse.ArgumentParser:
     add("--lr", dest="learning_rate", type=float, help="peak learning rate (default: 1e-3 for adamw, 1e-2 for sgd)")
     add("--precision", choices=PRECISIONS, help="default: auto, mixed precision on CUDA and 32-true elsewhere")
     add("--seed", type=int, help="default: 0")
-    add("--shuffling-window", type=int, metavar="VOXELS", help=_SHUFFLING_WINDOW)
     add("--val-fraction", type=float, help="share of the cases held out for validation (default: 0.1)")
+    add_pretext_flags(parser)
     add_source_flags(parser)
     add("--output", type=Path, help="output folder (default: inside nnUNet_results/DATASET)")
     add("--overwrite", action="store_true", help="replace the results of an earlier pretraining")
@@ -111,14 +108,13 @@ def _genesis_parser() -> argparse.ArgumentParser:
     add("dataset", metavar="DATASET", help="name or id of a preprocessed dataset, e.g. Dataset003_Liver or 3")
     add("-c", dest="configuration", default="3d_fullres", help="nnU-Net configuration (default: %(default)s)")
     add("-p", dest="plans", default="nnUNetPlans", help="nnU-Net plans identifier (default: %(default)s)")
-    add("--pretext", choices=tuple(PRETEXTS), help=_describe_pretexts())
     add(
         "--seed",
         type=int,
         help="default: 0; the patches are those that pretraining with this seed and default settings begins with",
     )
+    add_pretext_flags(preview)
     add_source_flags(preview)
-    add("--shuffling-window", type=int, metavar="VOXELS", help=_SHUFFLING_WINDOW)
     add("--count", type=int, default=3, help="patches (default: %(default)s)")
     add("--output", type=Path, help="new folder (default: genesis_preview_DATASET_CONFIGURATION)")
     preview.set_defaults(action=_preview, num_gpus=1)
@@ -135,7 +131,7 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
 
     planned = load_planned_configuration(options.dataset, options.plans, options.configuration, needs_cases=False)
     stored: dict[str, Any] | None = None
-    pretext = options.pretext or "models-genesis"
+    pretext = options.pretext or DEFAULT_PRETEXT
     folder = checkpoint.folder_name(pretext, planned.plans_name, planned.configuration)
     output = options.output or planned.results_folder / folder
     if options.workers is not None and options.workers < 0:
@@ -198,17 +194,16 @@ def _resolve_config(
     """Explicit flags over the stored settings of a continued run, else over the defaults."""
     names = {field.name for field in fields(PretrainingConfig)}
     explicit = {name: value for name, value in vars(options).items() if name in names and value is not None}
-    distortions = ModelsGenesisConfig(**(stored["models_genesis"] if stored else {}))
-    if options.shuffling_window is not None:
-        distortions = replace(distortions, shuffling_max_window_voxels=options.shuffling_window)
-    explicit["models_genesis"] = distortions
+    pretext = options.pretext or (stored["pretext"] if stored else DEFAULT_PRETEXT)
+    before = PretrainingConfig.from_dict({"batch_size": 1, **(stored or {}), "pretext": pretext})
+    explicit |= resolve_pretext(options, before)
     explicit |= resolve_sources(options, planned)
     if stored is not None:
-        return PretrainingConfig(**{**stored, **explicit})
+        return PretrainingConfig.from_dict({**stored, **explicit})
     processes = math.prod(count_processes(options.num_gpus))
     # The plans' batch, rounded up to what the processes can share.
     batch_size = math.ceil(planned.batch_size / processes) * processes
-    settings = {"pretext": "models-genesis", "batch_size": batch_size, **explicit}
+    settings = {"pretext": DEFAULT_PRETEXT, "batch_size": batch_size, **explicit}
     settings.setdefault("learning_rate", DEFAULT_LEARNING_RATES[settings.get("optimizer", "adamw")])
     return PretrainingConfig(**settings)
 
@@ -219,7 +214,3 @@ def _default_workers() -> int:
     if from_environment.isdecimal():
         return int(from_environment)
     return max(1, min(8, (os.cpu_count() or 2) - 1))
-
-
-def _describe_pretexts() -> str:
-    return "; ".join(f"{name}: {meaning}" for name, meaning in PRETEXTS.items()).replace("%", "%%")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import SetupError
 
-PRETEXTS = {"models-genesis": "restore patches from shuffling, non-linear intensity and painting (arXiv 1908.06912)"}
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PRETEXTS = {
+    "models-genesis": "restore patches from shuffling, non-linear intensity and painting (arXiv 1908.06912)",
+    "semantic-genesis": "tell anatomical places apart and restore them (arXiv 2007.06959)",
+}
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 SOURCE_WEIGHTS = {
@@ -96,6 +102,49 @@ class DiscoveryConfig:
 
 
 @dataclass(frozen=True)
+class SemanticGenesisConfig:
+    """Settings of Semantic Genesis; published values unless marked (ours).
+
+    Attributes:
+        discovery: How classes are found.
+        classification_weight: Weight of the cross-entropy beside the error of restoration with intensities in [0, 1].
+        classification_first: Share of the run with classification alone, at its beginning (published: optional).
+        elastic_alpha: Factor of the displacements.
+        elastic_sigma: Width of the Gaussian that smooths them, in voxels.
+        shuffling_windows: Windows that are shuffled.
+    """
+
+    discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
+    classification_weight: float = 0.01
+    classification_first: float = 0.0
+    elastic_alpha: float = 991.0
+    elastic_sigma: float = 8.0
+    shuffling_windows: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            SetupError: With the flag or setting, and the values that can.
+        """
+        if not self.classification_weight >= 0:
+            raise SetupError(
+                f"--classification-weight {self.classification_weight}: must not be negative",
+                mend="--classification-weight 0.01",
+            )
+        if not 0 <= self.classification_first < 1:
+            raise SetupError(
+                f"--classification-first {self.classification_first}: must be at least 0 and below 1",
+                mend="--classification-first 0.1",
+            )
+        if not self.elastic_alpha >= 0 or not self.elastic_sigma > 0 or self.shuffling_windows < 0:
+            raise SetupError(
+                f"elastic_alpha = {self.elastic_alpha}, elastic_sigma = {self.elastic_sigma}, shuffling_windows ="
+                f" {self.shuffling_windows}: must not be negative, and the width must be positive"
+            )
+
+
+@dataclass(frozen=True)
 class PretrainingConfig:
     """What a run does, apart from where its data and output lie.
 
@@ -119,7 +168,8 @@ class PretrainingConfig:
         datasets: Names of further datasets, preprocessed by the same rules.
         source_weights: How often each source is drawn from, one of `SOURCE_WEIGHTS` (ours).
         max_background_share: Places with more background than this are drawn again (ours).
-        models_genesis: Settings of the distortions.
+        models_genesis: Settings of Models Genesis.
+        semantic_genesis: Settings of Semantic Genesis.
     """
 
     pretext: str
@@ -142,6 +192,7 @@ class PretrainingConfig:
     source_weights: str = "sqrt"
     max_background_share: float = 0.75
     models_genesis: ModelsGenesisConfig = field(default_factory=ModelsGenesisConfig)
+    semantic_genesis: SemanticGenesisConfig = field(default_factory=SemanticGenesisConfig)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -171,7 +222,22 @@ class PretrainingConfig:
         """Plain values, for the checkpoint."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PretrainingConfig:
+        """Read what `as_dict` gave; settings that a file of an earlier version does not have are the defaults."""
+        return cls(**_with_configs(cls(pretext=next(iter(PRETEXTS)), batch_size=1), values))
+
 
 def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SetupError(f"{flag} {value}: unknown", mend=f"{flag} with one of: {', '.join(choices)}")
+
+
+def _with_configs(defaults: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, with those that are groups of settings as their classes."""
+    settings = dict(values)
+    for field_ in fields(defaults):
+        default = getattr(defaults, field_.name)
+        if is_dataclass(default) and not isinstance(default, type) and isinstance(settings.get(field_.name), dict):
+            settings[field_.name] = type(default)(**_with_configs(default, settings[field_.name]))
+    return settings

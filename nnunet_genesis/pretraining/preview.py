@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
+from nnunet_genesis import checkpoint
 from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.pretraining.background import describe_background
 from nnunet_genesis.pretraining.case_samples import sample_intensities
 from nnunet_genesis.pretraining.data import PatchDataset
-from nnunet_genesis.pretraining.distortions.shuffling import longest_window
 from nnunet_genesis.pretraining.intensities import measure_range
 from nnunet_genesis.pretraining.pretexts import build_pretext, prepare_pretext
 from nnunet_genesis.pretraining.preview_figures import PreviewRow, draw_preview
@@ -51,11 +51,13 @@ def preview(planned: PlannedConfiguration, config: PretrainingConfig, output: Pa
     sources = open_sources(planned, config, folders, workers=os.cpu_count() or 1, show_progress=True)
     samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=os.cpu_count() or 1)
     intensities = measure_range(planned, samples)
-    prepared = prepare_pretext(config, planned, sources, folder=output, workers=os.cpu_count() or 1)
+    # What a pretext prepares is kept where pretraining will look for it.
+    kept = planned.results_folder / checkpoint.folder_name(config.pretext, planned.plans_name, planned.configuration)
+    prepared = prepare_pretext(config, planned, sources, folder=kept, workers=os.cpu_count() or 1)
     pretext = build_pretext(config, planned, intensities, prepared)
     dataset = pretext.training_patches(sources, config)
     patches = [dataset[number] for number in range(count)]
-    _write_summary(planned, config, intensities, patches, torch.cat([torch.from_numpy(s) for s in samples], dim=1))
+    _write_summary(planned, pretext, intensities, patches, torch.cat([torch.from_numpy(s) for s in samples], dim=1))
     for source in sources:
         sys.stdout.write(f"{source.describe()}\n")
     if isinstance(dataset, PatchDataset):
@@ -96,23 +98,21 @@ def _make_rows(
 
 def _write_summary(
     planned: PlannedConfiguration,
-    config: PretrainingConfig,
+    pretext: Pretext[Any],
     intensities: IntensityRange,
     patches: list[Patch],
     voxels: torch.Tensor,
 ) -> None:
     write = sys.stdout.write
-    in_mm = " x ".join(f"{n * mm:.0f}" for n, mm in zip(planned.patch_size, planned.spacing, strict=True))
+    in_mm = " x ".join(f"{n * mm:.0f}" for n, mm in zip(pretext.patch_size, planned.spacing, strict=True))
     write(f"{planned.dataset_name}, {planned.plans_name}, {planned.configuration}\n")
-    write(f"patch: {' x '.join(map(str, planned.patch_size))} voxels, {in_mm} mm\n")
+    write(f"patch: {' x '.join(map(str, pretext.patch_size))} voxels, {in_mm} mm\n")
     padding = 1 - sum(float((box[:, 1] - box[:, 0]).prod()) for _, box, _ in patches) / (
-        len(patches) * float(torch.tensor(planned.patch_size).prod())
+        len(patches) * float(torch.tensor(pretext.patch_size).prod())
     )
     write(f"padding: {100 * padding:.0f} % of these patches\n")
-    longest = longest_window(planned.patch_size, config.models_genesis.shuffling_max_window_voxels)
-    windows = " x ".join(map(str, longest))
-    windows_mm = " x ".join(f"{n * mm:.1f}" for n, mm in zip(longest, planned.spacing, strict=True))
-    write(f"longest shuffling window: {windows} voxels, {windows_mm} mm\n")
+    for line in pretext.summary(planned.spacing):
+        write(f"{line}\n")
     for name, values, low, high in zip(planned.channel_names, voxels, intensities.low, intensities.high, strict=True):
         outside = 100 * float(((values < low) | (values > high)).float().mean())
         write(f"channel {name}: u = 0 at {low:.3g}, u = 1 at {high:.3g}, {outside:.1f} % of the voxels beyond\n")

@@ -163,9 +163,9 @@ def _run(
     )
     validation = ValidationPairs(
         [
-            ValidationSource(source.name, pretext.validation_patches(source, config), source.chance)
+            ValidationSource(source.name, held_out, source.chance)
             for source in sources
-            if len(source.validation)
+            if len(source.validation) and (held_out := pretext.validation_patches(source, config)) is not None
         ],
         pretext,
         seed=config.seed,

@@ -64,9 +64,10 @@ def sample_painting(
     *,
     probability: float = 0.9,
     outside_probability: float = 0.8,
-    continue_probability: float = 0.95,
+    first_probability: float = 0.95,
+    further_probability: float = 0.95,
 ) -> Painting:
-    """Draw boxes for in-painting or out-painting."""
+    """Draw boxes for in-painting or out-painting: the first with one probability, each further one with another."""
     applied = sample_occurrence(batch_size, probability, generator)
     outside = sample_occurrence(batch_size, outside_probability, generator)
     shape = (batch_size, MAX_BOXES, len(patch_size))
@@ -80,7 +81,8 @@ def sample_painting(
     slack = side - sizes
     margin = (slack // 2).clamp(max=MARGIN)
     starts = sample_uniform_integers(margin, slack - margin, generator)
-    goes_on = torch.rand(batch_size, MAX_BOXES, generator=generator) < continue_probability
+    probabilities = torch.tensor([first_probability, *[further_probability] * (MAX_BOXES - 1)])
+    goes_on = torch.rand(batch_size, MAX_BOXES, generator=generator) < probabilities
     goes_on[:, 0] |= outside  # out-painting always keeps one window
     used = goes_on.long().cumprod(1)
     return Painting(applied, outside, starts, sizes * used[:, :, None], draw_seeds(batch_size, generator))

@@ -35,7 +35,19 @@ def prepare_pretext(
     Raises:
         GenesisError: If the pretext cannot work on these cases.
     """
-    del config, planned, sources, folder, workers
+    if config.pretext != "semantic-genesis":
+        return None
+    from nnunet_genesis.pretraining.discovery.discover import discover
+
+    return discover(
+        planned,
+        config.semantic_genesis.discovery,
+        sources,
+        seed=config.seed,
+        folder=folder,
+        workers=workers,
+        show_progress=True,
+    )
 
 
 def build_pretext(
@@ -49,8 +61,10 @@ def build_pretext(
         intensities: Per channel range of the data.
         prepared: What `prepare_pretext` returned.
     """
+    if config.pretext == "semantic-genesis":
+        from nnunet_genesis.pretraining.pretexts.semantic_genesis import SemanticGenesis
+
+        return SemanticGenesis(config.semantic_genesis, intensities, prepared)
     from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
 
-    del prepared
-    pretexts = {"models-genesis": lambda: ModelsGenesis(config.models_genesis, planned.patch_size, intensities)}
-    return pretexts[config.pretext]()
+    return ModelsGenesis(config.models_genesis, planned.patch_size, intensities)

@@ -143,9 +143,14 @@ class Pretext(ABC, Generic[ParametersT]):
         """The patches that a run learns from: here from anywhere in the cases."""
         return training_patches(sources, self.patch_size, config)
 
-    def validation_patches(self, source: Source, config: PretrainingConfig) -> Dataset[Patch]:
-        """Patches of the held-out cases of one source."""
+    def validation_patches(self, source: Source, config: PretrainingConfig) -> Dataset[Patch] | None:
+        """Patches of the held-out cases of one source, or None where the pretext cannot use any."""
         return validation_patches(source, self.patch_size, config)
+
+    def summary(self, spacing: tuple[float, ...]) -> list[str]:
+        """What its settings come to in these plans, a line each; spacing in millimetres per axis."""
+        del spacing
+        return []
 
     def settings(self) -> dict[str, Any]:
         """What a checkpoint tells of this pretext, in plain values."""

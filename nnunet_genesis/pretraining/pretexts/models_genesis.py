@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nnunet_genesis.pretraining.distortions.boxes import chunks_of_box
-from nnunet_genesis.pretraining.distortions.intensity import (
-    IntensityCurves,
-    apply_intensity_curves_batched,
-    find_channel_maps,
-    sample_intensity_curves,
-)
+from nnunet_genesis.pretraining.distortions.intensity import sample_intensity_curves
 from nnunet_genesis.pretraining.distortions.mirroring import (
     Mirroring,
     apply_mirroring,
     mirror_boxes,
     sample_mirroring,
 )
-from nnunet_genesis.pretraining.distortions.painting import (
-    Painting,
-    apply_painting_batched,
-    paint_sample_,
-    sample_painting,
-)
-from nnunet_genesis.pretraining.distortions.parameters import BatchParameters
-from nnunet_genesis.pretraining.distortions.shuffling import (
-    Shuffling,
-    apply_shuffling_batched,
-    find_moves,
-    sample_shuffling,
-)
+from nnunet_genesis.pretraining.distortions.painting import sample_painting
+from nnunet_genesis.pretraining.distortions.shuffling import longest_window, sample_shuffling
 from nnunet_genesis.pretraining.pretexts.base import Pretext, RestorationPairs, weight_inside
+from nnunet_genesis.pretraining.pretexts.local_distortions import LocalDistortions, apply_local_distortions
 
 if TYPE_CHECKING:
     from nnunet_genesis.config import ModelsGenesisConfig
-    from nnunet_genesis.pretraining.distortions.boxes import Box
     from nnunet_genesis.pretraining.intensities import IntensityRange
 
 
 @dataclass(frozen=True)
-class ModelsGenesisParameters(BatchParameters):
-    """The sampled distortions of one batch, in the order in which they are applied."""
+class ModelsGenesisParameters(LocalDistortions):
+    """The sampled distortions of one batch; mirroring comes first."""
 
     mirroring: Mirroring
-    shuffling: Shuffling
-    intensity: IntensityCurves
-    painting: Painting
 
 
 class ModelsGenesis(Pretext[ModelsGenesisParameters]):
@@ -111,66 +91,29 @@ class ModelsGenesis(Pretext[ModelsGenesisParameters]):
         """Turn clean patches into pairs, see `Pretext.make_pairs`."""
         target = apply_mirroring(patches, parameters.mirroring, out=None if out is None else out.target)
         distorted = torch.empty_like(target) if out is None else out.distorted
-        if patches.device.type == "cpu":
-            for sample, (patch, result) in enumerate(zip(target, distorted, strict=True)):
-                self._distort_sample(patch, parameters, sample, result)
-        else:
-            self._distort_batch(target, parameters, distorted, random_device)
+        apply_local_distortions(target, parameters, self.intensities, random_device=random_device, out=distorted)
         mirrored_inside = mirror_boxes(inside, parameters.mirroring, self.patch_size)
         return RestorationPairs(distorted, target, weight_inside(mirrored_inside, self.patch_size, patches.device))
 
-    def _distort_sample(
-        self, patch: torch.Tensor, parameters: ModelsGenesisParameters, sample: int, result: torch.Tensor
-    ) -> None:
-        """Distort one patch (channels, *patch_size) on the CPU, piece by piece, where no noise will cover it."""
-        shuffled, mapped = bool(parameters.shuffling.applied[sample]), bool(parameters.intensity.applied[sample])
-        moves = find_moves(parameters.shuffling, sample, self.patch_size) if shuffled else None
-        maps = find_channel_maps(parameters.intensity, sample, self.intensities) if mapped else []
-
-        def draw_visible(box: Box) -> None:
-            for chunk in chunks_of_box(box):
-                here = (slice(None), *chunk)
-                values = patch[here] if moves is None else moves.read(patch, chunk)
-                if not maps:
-                    result[here] = values
-                for channel_map, channel, mapped_channel in zip(maps, values, result[here], strict=bool(maps)):
-                    channel_map.write(channel, mapped_channel)
-
-        paint_sample_(result, parameters.painting, sample, self.intensities, draw_visible)
-
-    def _distort_batch(
-        self,
-        patches: torch.Tensor,
-        parameters: ModelsGenesisParameters,
-        result: torch.Tensor,
-        random_device: torch.device | None,
-    ) -> None:
-        """Distort a whole batch at once, on its device."""
-        shuffled = apply_shuffling_batched(patches, parameters.shuffling)
-        mapped = apply_intensity_curves_batched(shuffled, parameters.intensity, self.intensities)
-        apply_painting_batched(mapped, parameters.painting, self.intensities, random_device=random_device, out=result)
-
     def describe(self, parameters: ModelsGenesisParameters) -> list[str]:
         """Name the distortions of every sample, e.g. "shuffled, inverted, out-painted"."""
-        labels = []
-        for number in range(parameters.painting.applied.shape[0]):
-            one = parameters.select(slice(number, number + 1))
-            words = ["shuffled"] if one.shuffling.applied[0] else []
-            if one.intensity.applied[0]:
-                words.append("inverted" if one.intensity.decreasing[0].any() else "non-linear")
-            if one.painting.applied[0]:
-                words.append("out-painted" if one.painting.outside[0] else "in-painted")
-            labels.append(", ".join(words) or "undistorted")
-        return labels
+        return [", ".join(parameters.describe(n)) or "undistorted" for n in range(len(parameters.painting.applied))]
 
     def explain(self, parameters: ModelsGenesisParameters, sample: int) -> list[str]:
         """All that was drawn for one sample, a line per distortion that happened."""
-        mirroring, shuffling = parameters.mirroring, parameters.shuffling
+        mirroring = parameters.mirroring
         lines = [mirroring.explain(sample)] if mirroring.mirrored[sample].any() else []
-        lines += [shuffling.explain(sample)] if shuffling.applied[sample] else []
-        lines += [parameters.intensity.explain(sample)] if parameters.intensity.applied[sample] else []
-        lines += [parameters.painting.explain(sample)] if parameters.painting.applied[sample] else []
-        return lines or ["undistorted"]
+        return [*lines, *parameters.explain(sample)] or ["undistorted"]
+
+    def summary(self, spacing: tuple[float, ...]) -> list[str]:
+        """How large shuffling windows become."""
+        longest = longest_window(self.patch_size, self.config.shuffling_max_window_voxels)
+        in_mm = " x ".join(f"{side * mm:.1f}" for side, mm in zip(longest, spacing, strict=True))
+        return [f"longest shuffling window: {' x '.join(map(str, longest))} voxels, {in_mm} mm"]
+
+    def settings(self) -> dict[str, Any]:
+        """Probabilities and sizes."""
+        return asdict(self.config)
 
     def separate(self) -> dict[str, ModelsGenesis]:
         """Each distortion alone, by its name, for pictures; in-painting still draws no box for 5 % of the samples."""
