@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from nnunet_genesis.config import ModelsGenesisConfig
 from nnunet_genesis.pretraining.distortions.intensity import (
@@ -20,16 +19,10 @@ from nnunet_genesis.pretraining.distortions.painting import apply_painting, appl
 from nnunet_genesis.pretraining.distortions.shuffling import apply_shuffling, apply_shuffling_batched
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
+from tests.pretraining.pretexts.devices import CPU, SIZES, generator, make_pairs_on_meta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-CPU = torch.device("cpu")
-SIZES = [(1, (16, 256, 256)), (1, (40, 56, 40)), (4, (32, 32, 32)), (2, (96, 80)), (1, (3, 5, 4)), (2, (1, 32, 32))]
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def genesis(sides: tuple[int, ...], channels: int) -> ModelsGenesis:
@@ -87,30 +80,6 @@ def test_noise_of_a_device_covers_the_same_voxels_and_the_range_of_each_channel(
         assert noise.min().item() == pytest.approx(low, abs=0.001 * (high - low))
         assert noise.max().item() == pytest.approx(high, abs=0.001 * (high - low))
         assert noise.mean().item() == pytest.approx((low + high) / 2, abs=0.01 * (high - low))
-
-
-class CountOperations(TorchDispatchMode):
-    """Counts the operations on tensors of the meta device: each would be about one launch on a real one."""
-
-    count: int = 0
-
-    def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        views = ("view", "expand", "select", "slice", "unbind", "transpose", "detach", "alias", "unsqueeze", "permute")
-        is_view = func.overloadpacket.__name__.lstrip("_").startswith(views)
-        tensors = [value for value in (result, *args) if isinstance(value, torch.Tensor)]
-        self.count += not is_view and any(value.device.type == "meta" for value in tensors)
-        return result
-
-
-def make_pairs_on_meta(pretext: ModelsGenesis, patches: torch.Tensor, inside: torch.Tensor, seed: int) -> int:
-    """Make pairs on a device without values; tell the number of operations."""
-    parameters = pretext.sample(len(patches), generator(seed))
-    with cast("Any", CountOperations)() as operations:
-        pairs = pretext.make_pairs(patches.to("meta"), inside, parameters, random_device=CPU)
-    assert pairs.distorted.device.type == "meta"
-    assert pairs.distorted.shape == patches.shape
-    return int(operations.count)
 
 
 @pytest.mark.parametrize(("channels", "sides"), SIZES)
