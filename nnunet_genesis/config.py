@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 PRETEXTS = {
     "models-genesis": "restore patches from shuffling, non-linear intensity and painting (arXiv 1908.06912)",
     "semantic-genesis": "tell anatomical places apart and restore them (arXiv 2007.06959)",
+    "masked": "restore hidden blocks (arXiv 2410.23132)",
+    "masked-genesis": "restore hidden blocks, and visible ones from distortions",
 }
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -52,15 +54,8 @@ class ModelsGenesisConfig:
         Raises:
             SetupError: With the flag or setting, and the values that can.
         """
-        if self.shuffling_max_window_voxels < 1:
-            raise SetupError(
-                f"--shuffling-window {self.shuffling_max_window_voxels}: must be at least 1",
-                mend="--shuffling-window 6",
-            )
-        for field_ in fields(self):
-            value = getattr(self, field_.name)
-            if field_.name != "shuffling_max_window_voxels" and not 0 <= value <= 1:
-                raise SetupError(f"{field_.name} = {value}: must be between 0 and 1")
+        _check_window(self.shuffling_max_window_voxels)
+        _check_probabilities(self, tuple({field.name for field in fields(self)} - {"shuffling_max_window_voxels"}))
 
 
 @dataclass(frozen=True)
@@ -145,6 +140,88 @@ class SemanticGenesisConfig:
 
 
 @dataclass(frozen=True)
+class MaskedConfig:
+    """Shares and probabilities of masked restoration; published values unless marked (ours).
+
+    Attributes:
+        mask_ratio: Smallest and largest share of the blocks that is hidden; drawn between them for every patch (ours).
+        mask_block: Voxels of a block per axis, or one number for all; none for a cell of the network's deepest stage.
+        mask_probability: Chance that a patch is masked; below 1 only for pictures of what else is done.
+        mirror_probability: Chance of each further flip, at most three, as in Models Genesis.
+    """
+
+    mask_ratio: tuple[float, float] = (0.6, 0.9)
+    mask_block: tuple[int, ...] = ()
+    mask_probability: float = 1.0
+    mirror_probability: float = 0.4
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            SetupError: With the flag or setting, and the values that can.
+        """
+        ratio = " ".join(f"{share:g}" for share in self.mask_ratio)
+        if not 0 < self.mask_ratio[0] <= self.mask_ratio[1] < 1:
+            raise SetupError(
+                f"--mask-ratio {ratio}: must be between 0 and 1, the smaller share first",
+                mend="--mask-ratio 0.6 0.9",
+            )
+        if any(edge < 1 for edge in self.mask_block):
+            raise SetupError(
+                f"--mask-block {' '.join(map(str, self.mask_block))}: must be at least 1", mend="--mask-block 16"
+            )
+        _check_probabilities(self, ("mask_probability", "mirror_probability"))
+
+
+@dataclass(frozen=True)
+class MaskedGenesisConfig(MaskedConfig):
+    """Shares, probabilities and sizes of masked Genesis: (ours), all that is not said of `ModelsGenesisConfig` too.
+
+    Attributes:
+        mask_ratio: As in `MaskedConfig`.
+        visible_weight: Weight of the error on visible voxels.
+        shuffling_probability: As in `ModelsGenesisConfig`.
+        shuffling_max_window_voxels: As in `ModelsGenesisConfig`.
+        shuffling_coverage: As in `ModelsGenesisConfig`.
+        intensity_probability: As in `ModelsGenesisConfig`.
+        low_resolution_probability: Chance of low resolution.
+        low_resolution_max_factor: Largest factor by which voxels grow.
+        noise_probability: Chance of noise.
+        noise_max_deviation: Largest standard deviation of the noise, as a share of the channel's range.
+    """
+
+    mask_ratio: tuple[float, float] = (0.6, 0.75)
+    visible_weight: float = 0.15
+    shuffling_probability: float = 0.5
+    shuffling_max_window_voxels: int = 6
+    shuffling_coverage: float = 0.85
+    intensity_probability: float = 0.9
+    low_resolution_probability: float = 0.25
+    low_resolution_max_factor: float = 3.0
+    noise_probability: float = 0.5
+    noise_max_deviation: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            SetupError: With the flag or setting, and the values that can.
+        """
+        super().__post_init__()
+        if not 0 <= self.visible_weight < 1:
+            raise SetupError(
+                f"--visible-weight {self.visible_weight:g}: must be at least 0 and below the 1 of hidden voxels",
+                mend="--visible-weight 0.15",
+            )
+        _check_window(self.shuffling_max_window_voxels)
+        if self.low_resolution_max_factor < 1:
+            raise SetupError(f"low_resolution_max_factor = {self.low_resolution_max_factor}: must be at least 1")
+        names = ("shuffling_probability", "shuffling_coverage", "intensity_probability", "low_resolution_probability")
+        _check_probabilities(self, (*names, "noise_probability", "noise_max_deviation"))
+
+
+@dataclass(frozen=True)
 class PretrainingConfig:
     """What a run does, apart from where its data and output lie.
 
@@ -170,6 +247,8 @@ class PretrainingConfig:
         max_background_share: Places with more background than this are drawn again (ours).
         models_genesis: Settings of Models Genesis.
         semantic_genesis: Settings of Semantic Genesis.
+        masked: Settings of masked restoration.
+        masked_genesis: Settings of masked Genesis.
     """
 
     pretext: str
@@ -193,6 +272,8 @@ class PretrainingConfig:
     max_background_share: float = 0.75
     models_genesis: ModelsGenesisConfig = field(default_factory=ModelsGenesisConfig)
     semantic_genesis: SemanticGenesisConfig = field(default_factory=SemanticGenesisConfig)
+    masked: MaskedConfig = field(default_factory=MaskedConfig)
+    masked_genesis: MaskedGenesisConfig = field(default_factory=MaskedGenesisConfig)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -241,3 +322,15 @@ def _with_configs(defaults: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         if is_dataclass(default) and not isinstance(default, type) and isinstance(settings.get(field_.name), dict):
             settings[field_.name] = type(default)(**_with_configs(default, settings[field_.name]))
     return settings
+
+
+def _check_probabilities(config: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not 0 <= value <= 1:
+            raise SetupError(f"{name} = {value}: must be between 0 and 1")
+
+
+def _check_window(voxels: int) -> None:
+    if voxels < 1:
+        raise SetupError(f"--shuffling-window {voxels}: must be at least 1", mend="--shuffling-window 6")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from nnunet_genesis.config import DiscoveryConfig, PretrainingConfig
+from nnunet_genesis.config import DiscoveryConfig, MaskedConfig, MaskedGenesisConfig, PretrainingConfig
 from nnunet_genesis.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize(
@@ -41,3 +46,24 @@ def test_impossible_values_are_refused(settings: dict[str, object], message: str
 def test_impossible_discoveries_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(SetupError, match=message):
         DiscoveryConfig(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MaskedConfig(mask_ratio=(0.9, 0.6)), "--mask-ratio 0.9 0.6: must be between 0 and 1"),
+        (lambda: MaskedConfig(mask_ratio=(0.0, 0.6)), "--mask-ratio 0 0.6: must be"),
+        (lambda: MaskedGenesisConfig(mask_ratio=(1.0, 1.0)), "--mask-ratio 1 1: must be"),
+        (lambda: MaskedConfig(mask_ratio=(float("nan"), 0.6)), "--mask-ratio nan 0.6: must be"),
+        (lambda: MaskedConfig(mask_block=(8, 0, 8)), "--mask-block 8 0 8: must be at least 1"),
+        (lambda: MaskedConfig(mask_probability=2.0), "mask_probability = 2.0: must be between 0 and 1"),
+        (lambda: MaskedGenesisConfig(visible_weight=1.0), "--visible-weight 1: must be at least 0 and below"),
+        (lambda: MaskedGenesisConfig(visible_weight=-0.1), "--visible-weight -0.1: must be"),
+        (lambda: MaskedGenesisConfig(shuffling_max_window_voxels=0), "--shuffling-window 0: must be at least 1"),
+        (lambda: MaskedGenesisConfig(noise_max_deviation=1.5), "noise_max_deviation = 1.5: must be between 0 and 1"),
+        (lambda: MaskedGenesisConfig(low_resolution_max_factor=0.5), "low_resolution_max_factor = 0.5: must be at lea"),
+    ],
+)
+def test_impossible_masks_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(SetupError, match=message):
+        make()
