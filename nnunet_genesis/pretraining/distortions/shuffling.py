@@ -144,6 +144,13 @@ def longest_window(patch_size: tuple[int, ...], max_window_voxels: int) -> list[
     return [max(1, min(side // 10, max_window_voxels)) for side in patch_size]
 
 
+def describe_longest_window(patch_size: tuple[int, ...], max_window_voxels: int, spacing: tuple[float, ...]) -> str:
+    """The sides of `longest_window` in words; spacing in millimetres per axis."""
+    longest = longest_window(patch_size, max_window_voxels)
+    in_mm = " x ".join(f"{side * mm:.1f}" for side, mm in zip(longest, spacing, strict=True))
+    return f"longest shuffling window: {' x '.join(map(str, longest))} voxels, {in_mm} mm"
+
+
 def apply_shuffling(patches: torch.Tensor, parameters: Shuffling) -> torch.Tensor:
     """Permute voxels inside their windows; all channels of a voxel move together.
 

@@ -15,7 +15,7 @@ from nnunet_genesis.pretraining.distortions.mirroring import (
     sample_mirroring,
 )
 from nnunet_genesis.pretraining.distortions.painting import sample_painting
-from nnunet_genesis.pretraining.distortions.shuffling import longest_window, sample_shuffling
+from nnunet_genesis.pretraining.distortions.shuffling import describe_longest_window, sample_shuffling
 from nnunet_genesis.pretraining.pretexts.base import Pretext, RestorationPairs, weight_inside
 from nnunet_genesis.pretraining.pretexts.local_distortions import LocalDistortions, apply_local_distortions
 
@@ -107,9 +107,7 @@ class ModelsGenesis(Pretext[ModelsGenesisParameters]):
 
     def summary(self, spacing: tuple[float, ...]) -> list[str]:
         """How large shuffling windows become."""
-        longest = longest_window(self.patch_size, self.config.shuffling_max_window_voxels)
-        in_mm = " x ".join(f"{side * mm:.1f}" for side, mm in zip(longest, spacing, strict=True))
-        return [f"longest shuffling window: {' x '.join(map(str, longest))} voxels, {in_mm} mm"]
+        return [describe_longest_window(self.patch_size, self.config.shuffling_max_window_voxels, spacing)]
 
     def settings(self) -> dict[str, Any]:
         """Probabilities and sizes."""
