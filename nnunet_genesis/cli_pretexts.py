@@ -10,6 +10,7 @@ from nnunet_genesis.errors import SetupError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
 DEFAULT_PRETEXT = "models-genesis"
 
@@ -20,19 +21,20 @@ class PretextFlag:
 
     Attributes:
         flag: As it is typed.
-        setting: Where its value goes: names of nested fields of `PretrainingConfig`, joined by dots.
-        pretexts: Those that have the setting.
+        settings: The pretexts that have the setting, and where its value goes in each: names of nested fields of
+            `PretrainingConfig`, joined by dots.
         type: Of the value.
         metavar: What stands for the value in the help.
         help: What it does.
+        nargs: How many values make a tuple, as argparse says it; None for a single value.
     """
 
     flag: str
-    setting: str
-    pretexts: tuple[str, ...]
+    settings: Mapping[str, str]
     type: type
-    metavar: str
+    metavar: str | tuple[str, ...]
     help: str
+    nargs: int | str | None = None
 
     @property
     def destination(self) -> str:
@@ -43,24 +45,24 @@ class PretextFlag:
 PRETEXT_FLAGS = (
     PretextFlag(
         "--shuffling-window",
-        "models_genesis.shuffling_max_window_voxels",
-        ("models-genesis",),
+        {
+            "models-genesis": "models_genesis.shuffling_max_window_voxels",
+            "masked-genesis": "masked_genesis.shuffling_max_window_voxels",
+        },
         int,
         "VOXELS",
         "longest side of a shuffling window in voxels (default: 6; never more than a tenth of the axis)",
     ),
     PretextFlag(
         "--classes",
-        "semantic_genesis.discovery.num_classes",
-        ("semantic-genesis",),
+        {"semantic-genesis": "semantic_genesis.discovery.num_classes"},
         int,
         "N",
         "anatomical places to tell apart at most (default: 44; at most half the number of scans)",
     ),
     PretextFlag(
         "--features",
-        "semantic_genesis.discovery.features",
-        ("semantic-genesis",),
+        {"semantic-genesis": "semantic_genesis.discovery.features"},
         str,
         "FILE",
         "a pretrained encoder whose features tell which scans are alike, a file or hf:// address (default: an"
@@ -68,19 +70,40 @@ PRETEXT_FLAGS = (
     ),
     PretextFlag(
         "--classification-weight",
-        "semantic_genesis.classification_weight",
-        ("semantic-genesis",),
+        {"semantic-genesis": "semantic_genesis.classification_weight"},
         float,
         "W",
         "weight of the cross-entropy beside the error of restoration in [0, 1] (default: 0.01)",
     ),
     PretextFlag(
         "--classification-first",
-        "semantic_genesis.classification_first",
-        ("semantic-genesis",),
+        {"semantic-genesis": "semantic_genesis.classification_first"},
         float,
         "SHARE",
         "share of the run with classification alone, at its beginning (default: 0)",
+    ),
+    PretextFlag(
+        "--mask-ratio",
+        {"masked": "masked.mask_ratio", "masked-genesis": "masked_genesis.mask_ratio"},
+        float,
+        ("LOW", "HIGH"),
+        "share of the blocks that is hidden, drawn between two limits (default: 0.6 0.9; masked-genesis: 0.6 0.75)",
+        nargs=2,
+    ),
+    PretextFlag(
+        "--mask-block",
+        {"masked": "masked.mask_block", "masked-genesis": "masked_genesis.mask_block"},
+        int,
+        "VOXELS",
+        "sides of a block, one number or one per axis (default: one cell of the network's deepest stage)",
+        nargs="+",
+    ),
+    PretextFlag(
+        "--visible-weight",
+        {"masked-genesis": "masked_genesis.visible_weight"},
+        float,
+        "W",
+        "weight of the error on visible voxels beside that on hidden ones (default: 0.15)",
     ),
 )
 
@@ -95,8 +118,9 @@ def add_pretext_flags(parser: argparse.ArgumentParser) -> None:
             one.flag,
             dest=one.destination,
             type=one.type,
+            nargs=one.nargs,
             metavar=one.metavar,
-            help=f"{', '.join(one.pretexts)}: {one.help}".replace("%", "%%"),
+            help=f"{', '.join(one.settings)}: {one.help}".replace("%", "%%"),
         )
 
 
@@ -115,17 +139,19 @@ def resolve_pretext(options: argparse.Namespace, defaults: PretrainingConfig) ->
     """
     groups: dict[str, Any] = {}
     for one in PRETEXT_FLAGS:
-        name, *path = one.setting.split(".")
-        groups.setdefault(name, getattr(defaults, name))
+        for setting in one.settings.values():
+            name = setting.split(".")[0]
+            groups.setdefault(name, getattr(defaults, name))
         value = getattr(options, one.destination, None)
         if value is None:
             continue
-        if defaults.pretext not in one.pretexts:
+        if defaults.pretext not in one.settings:
             raise SetupError(
                 f"{one.flag} is no setting of --pretext {defaults.pretext}",
-                mend=f"--pretext {one.pretexts[0]}, or leave {one.flag} out",
+                mend=f"--pretext {next(iter(one.settings))}, or leave {one.flag} out",
             )
-        groups[name] = _replace_nested(groups[name], path, value)
+        name, *path = one.settings[defaults.pretext].split(".")
+        groups[name] = _replace_nested(groups[name], path, tuple(value) if one.nargs else value)
     return groups
 
 

@@ -129,6 +129,34 @@ def test_a_dataset_that_was_only_planned_is_pretrained_from_pools_alone(dataset:
     assert sorted({*genesis["cases"], *genesis["validation_cases"]}) == [f"mr/case_{n:03d}" for n in range(4)]
 
 
+@pytest.mark.parametrize(
+    ("pretext", "flags", "losses"),
+    [
+        ("masked", ["--mask-ratio", "0.75", "0.8", "--mask-block", "2", "4", "4"], {"loss"}),
+        ("masked-genesis", ["--visible-weight", "0.2", "--shuffling-window", "2"], {"masked", "visible"}),
+    ],
+)
+def test_masked_pretexts_run_continue_and_say_what_they_did(
+    dataset: Path, tmp_path: Path, pretext: str, flags: list[str], losses: set[str]
+) -> None:
+    assert dataset.is_dir()
+    assert pretrain(*RUN, "--pretext", pretext, *flags) == 0
+    folder = tmp_path / "nnUNet_results" / DATASET / f"GenesisPretraining_{pretext}__nnUNetPlans__3d_fullres"
+    content = checkpoint.read(folder / "checkpoint_final.pth")
+    genesis = content["genesis"]
+    assert genesis["pretext"] == pretext
+    settings = genesis["config"][pretext.replace("-", "_")]
+    if pretext == "masked":
+        assert (settings["mask_ratio"], settings["mask_block"]) == ((0.75, 0.8), (2, 4, 4))
+        assert genesis["pretext_settings"]["block"] == [2, 4, 4]
+    else:
+        assert (settings["visible_weight"], settings["shuffling_max_window_voxels"]) == (0.2, 2)
+    assert {name.removeprefix("val_") for name in genesis["history"][-1] if name.startswith("val_")} >= losses
+    assert any("2410.23132" in citation for citation in genesis["citations"])
+    assert pretrain(*RUN, "--pretext", pretext, "--c") == 0, "the stored settings are used"
+    assert not any(name.startswith("heads") for name in content["network_weights"])
+
+
 def test_results_are_never_replaced_unasked(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dataset.is_dir()
     assert pretrain(*RUN) == 0
@@ -186,6 +214,15 @@ def test_truncated_checkpoint_is_not_continued_and_not_touched(
         (["777", "-device", "cpu", "-np", "-1"], "-np -1: must not be negative"),
         (["777", "-device", "cpu", "--precision", "16-mixed"], "--precision 16-mixed"),
         (["777", "-device", "cpu", "--c", "--overwrite"], "contradict each other"),
+        (["777", "--mask-ratio", "0.6", "0.7"], "--mask-ratio is no setting of --pretext models-genesis"),
+        (
+            ["777", "--pretext", "masked", "--visible-weight", "0.1"],
+            "--pretext masked-genesis, or leave --visible-weig",
+        ),
+        (["777", "--pretext", "masked", "--shuffling-window", "4"], "--shuffling-window is no setting of --pretext"),
+        (["777", "--pretext", "masked", "--mask-ratio", "0.9", "0.7"], "--mask-ratio 0.9 0.7: must be"),
+        (["777", "-device", "cpu", "--pretext", "masked", "--mask-block", "4", "4"], "3d_fullres has 3 axes"),
+        (["777", "-device", "cpu", "--pretext", "masked", "--mask-block", "64"], "nothing stays visible"),
     ],
 )
 def test_mistakes_end_with_one_message_and_nothing_written(

@@ -25,7 +25,7 @@ from nnunet_genesis.pretraining.loop import (
 )
 from nnunet_genesis.pretraining.monitor import LOGGER, Monitor, start_logging, stop_logging
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork, build_pretext_network
-from nnunet_genesis.pretraining.pretexts import build_pretext, prepare_pretext
+from nnunet_genesis.pretraining.pretexts import build_pretext, check_pretext, prepare_pretext
 from nnunet_genesis.pretraining.processes import count_processes
 from nnunet_genesis.pretraining.provenance import describe_run, nnssl_adaptation_plan
 from nnunet_genesis.pretraining.run_files import (
@@ -88,6 +88,7 @@ def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, op
         GenesisError: If anything is wrong that can be known before the first step.
     """
     check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
+    check_pretext(config, planned)
     folders = find_source_folders(planned, config)
     final = options.output / checkpoint.FINAL_NAME
     if options.continue_run and final.exists():

@@ -55,6 +55,26 @@ def test_every_distortion_gets_a_picture(
     assert str(output / "shuffling.png") in said
 
 
+@pytest.mark.parametrize(
+    ("pretext", "names"),
+    [
+        ("masked", ["all_together", "masking", "mirroring"]),
+        (
+            "masked-genesis",
+            ["all_together", "low_resolution", "masking", "mirroring", "noise", "non-linear_intensity", "shuffling"],
+        ),
+    ],
+)
+def test_masks_and_what_goes_with_them_get_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pretext: str, names: list[str]
+) -> None:
+    write_dataset(tmp_path, smooth_cases(3, (24, 40, 40)), (20, 32, 32), monkeypatch)
+    output = tmp_path / "pictures"
+    assert run("--pretext", pretext, "--output", str(output), "--count", "1") == 0
+    assert sorted(file.stem for file in output.iterdir()) == names
+    assert ("longest shuffling window" in capsys.readouterr().out) == (pretext == "masked-genesis")
+
+
 @pytest.fixture
 def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[PreviewRow]]:
     """The rows of every picture, of a dataset with two channels."""

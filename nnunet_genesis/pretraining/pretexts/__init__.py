@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.sources import Source
 
 
+def check_pretext(config: PretrainingConfig, planned: PlannedConfiguration) -> None:
+    """Refuse settings that do not fit the plans, before anything is read or written.
+
+    Raises:
+        SetupError: If the pretext cannot work with these plans.
+    """
+    settings = {"masked": config.masked, "masked-genesis": config.masked_genesis}
+    if config.pretext in settings:
+        from nnunet_genesis.pretraining.pretexts.masked import find_block
+
+        find_block(settings[config.pretext], planned)
+
+
 def prepare_pretext(
     config: PretrainingConfig,
     planned: PlannedConfiguration,
@@ -65,6 +78,16 @@ def build_pretext(
         from nnunet_genesis.pretraining.pretexts.semantic_genesis import SemanticGenesis
 
         return SemanticGenesis(config.semantic_genesis, intensities, prepared)
+    if config.pretext == "masked":
+        from nnunet_genesis.pretraining.pretexts.masked import Masked, find_block
+
+        return Masked(config.masked, planned.patch_size, intensities, find_block(config.masked, planned))
+    if config.pretext == "masked-genesis":
+        from nnunet_genesis.pretraining.pretexts.masked import find_block
+        from nnunet_genesis.pretraining.pretexts.masked_genesis import MaskedGenesis
+
+        block = find_block(config.masked_genesis, planned)
+        return MaskedGenesis(config.masked_genesis, planned.patch_size, intensities, block)
     from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
 
     return ModelsGenesis(config.models_genesis, planned.patch_size, intensities)
