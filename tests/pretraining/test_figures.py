@@ -39,6 +39,19 @@ def test_restorations_show_every_axis_of_every_example(tmp_path: Path, size: tup
     assert width > 130 * columns
 
 
+def test_what_does_not_count_is_drawn_as_it_was(tmp_path: Path) -> None:
+    """Whatever a network makes of it, the picture is the same; where it counts, it is not."""
+    patch = torch.rand(1, 12, 16, 14)
+    weight = (torch.rand(1, 12, 16, 14) < 0.5).float()
+    pictures = []
+    for garbage in (torch.zeros_like(patch), 5 * (1 - weight), 5 * weight):
+        example = RestorationExample("masked 50 %", patch, patch * weight, patch + garbage, weight)
+        draw_restorations(tmp_path / "restorations.png", [example], (1.0, 1.0, 1.0), "title")
+        pictures.append(Image.open(tmp_path / "restorations.png").tobytes())
+    assert pictures[0] == pictures[1]
+    assert pictures[0] != pictures[2]
+
+
 def test_progress_is_drawn_from_the_first_epoch_on(tmp_path: Path) -> None:
     entry = {"epoch": 0, "train_loss": 1.0, "val_loss": 0.9, "learning_rate": 1e-3}
     for epochs in (1, 50):
