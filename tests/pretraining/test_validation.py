@@ -11,10 +11,12 @@ from lightning_fabric import Fabric
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from nnunet_genesis.config import ModelsGenesisConfig
+from nnunet_genesis.config import MaskedConfig, MaskedGenesisConfig, ModelsGenesisConfig
 from nnunet_genesis.pretraining.data import PatchDataset
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork
+from nnunet_genesis.pretraining.pretexts.masked import Masked
+from nnunet_genesis.pretraining.pretexts.masked_genesis import MaskedGenesis
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
 from nnunet_genesis.pretraining.validation import ValidationPairs, ValidationSource
 from tests.indices import written_index
@@ -97,3 +99,32 @@ def test_pairs_are_fixed_and_restored_one_by_one(validation: ValidationPairs) ->
     assert torch.equal(restored[1], first)
     assert validation.names == ["ours"] * COUNT + ["pool"] * COUNT, "a source has pairs enough to judge by"
     assert validation.label(0) == f"ours: {validation.labels[0]}"
+
+
+def test_baselines_of_masked_pretexts_are_measured_where_their_losses_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On hidden voxels returning the input is returning 0; visible ones count with their weight, padding never."""
+    folder = write_dataset(tmp_path, smooth_cases(1, (6, 30, 30)), PATCH, monkeypatch)
+    intensities = IntensityRange((-2.0,), (2.0,), (False,))
+    source = ValidationSource("ours", one_source(folder / "nnUNetPlans_cases", "case_000"), 1.0)
+    block = (4, 8, 8)
+    hiding = Masked(MaskedConfig(), PATCH, intensities, block)
+    distorting = MaskedGenesis(MaskedGenesisConfig(visible_weight=0.25), PATCH, intensities, block)
+    for pretext, visible_weight in ((hiding, 0.0), (distorting, 0.25)):
+        fabric = Fabric(accelerator="cpu", devices=1)
+        pairs = ValidationPairs([source], pretext, seed=0, count=COUNT, fabric=fabric)
+        expected = []
+        for pair in pairs.pairs.values():
+            target, distorted = pair.target.numpy(), pair.distorted.numpy()
+            weight = pair.weight.numpy()
+            error = np.square(target[weight == 1]).mean()
+            if visible_weight:
+                visible = weight == np.float32(visible_weight)
+                error += visible_weight * np.square(target - distorted)[visible].mean()
+            expected.append(error)
+        baselines = pairs.baselines()
+        assert baselines.identity == pytest.approx(np.mean(expected), rel=1e-5)
+        evaluation = pairs.evaluate(PretextNetwork(nn.Identity(), None))
+        assert evaluation.loss == pytest.approx(baselines.identity, rel=1e-5)
+        assert evaluation.losses.keys() == ({"masked", "visible"} if visible_weight else {"masked"})
