@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.discovery.result import DiscoveredScan, Discovery, PseudoClass
     from nnunet_genesis.pretraining.sources import Source
 
-MAX_CLASSES, COLUMNS = 12, 6
+MAX_CLASSES, MAX_NEIGHBOURS = 12, 4
+"""Rows, and training scans in a row beside the reference."""
 _WIDTH, _TITLE, _DPI = 1.75, 0.7, 80
 """Inches of a picture and of the title, and dots per inch."""
 _COLOUR = "tab:orange"
@@ -45,44 +46,47 @@ def draw_discovery(
     """
     count = min(num_classes, discovery.num_classes)
     chosen = np.unique(np.linspace(0, discovery.num_classes - 1, count).round().astype(int)).tolist()
-    columns = [_choose_scans(discovery.classes[number]) for number in chosen]
+    neighbours = [_choose_neighbours(discovery.classes[number]) for number in chosen]
+    most = max(len(scans) for scans in neighbours)
+    num_columns = most + 2
     axis = int(np.argmax(discovery.spacing)) if len(discovery.spacing) == 3 else 0
     aspect = pixel_aspect(discovery.spacing, axis)
     sides = np.median([[stop - first for first, stop in scan.box] for scan in discovery.scans], axis=0)
     height, width = np.delete(sides, axis)
     panel_height = min(1.6 * _WIDTH, max(0.5 * _WIDTH, _WIDTH * height * aspect / width))
-    figure = Figure(figsize=(_WIDTH * COLUMNS + 0.9, (panel_height + 0.2) * len(chosen) + _TITLE), layout="constrained")
+    figure = Figure(
+        figsize=(_WIDTH * num_columns + 0.9, (panel_height + 0.2) * len(chosen) + _TITLE), layout="constrained"
+    )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)  # type: ignore[union-attr,call-arg]
-    panels = figure.subplots(len(chosen), COLUMNS, squeeze=False)
+    panels = figure.subplots(len(chosen), num_columns, squeeze=False)
     cases = _index_files(sources)
-    for row, number in enumerate(chosen):
-        for column in range(COLUMNS):
-            panel = panels[row, column]
+    for row, (number, others) in enumerate(zip(chosen, neighbours, strict=True)):
+        found = discovery.classes[number]
+        scans = [found.reference, *others, *[None] * (most - len(others)), next(iter(found.held_out), None)]
+        for panel, scan in zip(panels[row], scans, strict=True):
             panel.set_xticks([])
             panel.set_yticks([])
-            scan = columns[row][column]
             if scan is None:
                 panel.set_axis_off()
-                continue
-            _draw_scan(panel, discovery.scans[scan], discovery, discovery.classes[number], axis, aspect, cases)
+            else:
+                _draw_scan(panel, discovery.scans[scan], found.place, discovery, axis=axis, cases=cases)
         panels[row, 0].set_ylabel(_label(number, discovery), fontsize=8)
-    names = ["reference", "nearest", *[""] * (COLUMNS - 4), "farthest", "held out"]
+    names = ["reference", *[""] * most, "held out"]
+    names[1], names[most] = "nearest", "farthest" if most > 1 else "nearest"
     for panel, name in zip(panels[0], names, strict=True):
-        panel.set_title(f"{name}\n{panel.get_title()}" if name else f"\n{panel.get_title()}", fontsize=8)
+        panel.set_title(f"{name}\n{panel.get_title()}", fontsize=8, pad=2)
     figure.suptitle(title, fontsize=10)
     part = file.with_name(f".{file.name}.tmp")
     figure.savefig(part, dpi=_DPI, format="png")
     part.replace(file)
 
 
-def _choose_scans(found: PseudoClass) -> list[int | None]:
-    """Reference, training scans evenly from the nearest to the farthest, held-out scan; None where there are fewer."""
+def _choose_neighbours(found: PseudoClass) -> list[int]:
+    """Training scans beside the reference, evenly from the nearest to the farthest."""
     others = found.train[1:]
-    shown = COLUMNS - 2
-    if len(others) > shown:
-        others = tuple(others[number] for number in np.linspace(0, len(others) - 1, shown).round().astype(int))
-    filled: list[int | None] = [found.reference, *others, *[None] * (shown - len(others))]
-    return [*filled, found.held_out[0] if found.held_out else None]
+    if len(others) <= MAX_NEIGHBOURS:
+        return list(others)
+    return [others[number] for number in np.linspace(0, len(others) - 1, MAX_NEIGHBOURS).round().astype(int)]
 
 
 def _label(number: int, discovery: Discovery) -> str:
@@ -104,16 +108,16 @@ def _index_files(sources: Sequence[Source]) -> dict[tuple[str, str], tuple[CaseI
 def _draw_scan(
     panel: Any,
     scan: DiscoveredScan,
+    place: tuple[float, ...],
     discovery: Discovery,
-    found: PseudoClass,
+    *,
     axis: int,
-    aspect: float,
     cases: dict[tuple[str, str], tuple[CaseIndex, int]],
 ) -> None:
     """Draw the slice of the whole scan, a little more than its foreground box, with the frame of the crop."""
     index, number = cases[scan.source, scan.case]
     size = size_in_voxels(discovery.crop_size)
-    centre = find_centres(np.array(scan.box, dtype=np.int32), found.place, discovery.spacing)
+    centre = find_centres(np.array(scan.box, dtype=np.int32), place, discovery.spacing)
     first = first_voxels(centre, size)
     depth = int(np.clip(first[axis] + size[axis] // 2, 0, index.shapes[number][axis] - 1))
     part = [slice(0, 1), slice(None), slice(None), slice(None)]
@@ -121,9 +125,9 @@ def _draw_scan(
     file = index.file(number)
     image = read_part(open_case(file), tuple(part), file)[0].squeeze(axis)
     low, high = np.percentile(image, (0.5, 99.5)).tolist()
-    panel.imshow(
-        image, cmap="gray", vmin=low, vmax=high if high > low else low + 1, aspect=aspect, interpolation="nearest"
-    )
+    high = high if high > low else low + 1
+    aspect = pixel_aspect(discovery.spacing, axis)
+    panel.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
     plane = [one for one in range(3) if one != axis]
     (top, left), (rows, columns) = ([values[one] for one in plane] for values in (first, size))
     panel.add_patch(Rectangle((left - 0.5, top - 0.5), columns, rows, fill=False, edgecolor=_COLOUR, linewidth=1.5))
