@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def draw_discovery(
     names[1], names[most] = "nearest", "farthest" if most > 1 else "nearest"
     for panel, name in zip(panels[0], names, strict=True):
         panel.set_title(f"{name}\n{panel.get_title()}", fontsize=8, pad=2)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize=10)
     part = file.with_name(f".{file.name}.tmp")
     figure.savefig(part, dpi=_DPI, format="png")
     part.replace(file)
