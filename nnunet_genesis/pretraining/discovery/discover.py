@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis import hub
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.discovery.autoencoder import learn_features
 from nnunet_genesis.pretraining.discovery.classes import ClassSearch, FoundClass
@@ -18,7 +19,6 @@ from nnunet_genesis.pretraining.discovery.scan_table import list_scans
 from nnunet_genesis.pretraining.discovery.storage import (
     describe_origin,
     discovery_file,
-    find_features_file,
     read_discovery,
     write_discovery,
 )
@@ -104,7 +104,7 @@ def discover(
             _tell_errors(errors.autoencoder, errors.mean_image)
         else:
             features = compute_features(
-                find_features_file(config.features),
+                hub.resolve(config.features),
                 scans,
                 boxes,
                 crop_size,

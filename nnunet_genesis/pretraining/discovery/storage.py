@@ -40,7 +40,7 @@ def describe_origin(
     settings: dict[str, Any] = dict(vars(config))
     if config.features is not None:
         # The file's content counts, not where it lies.
-        settings["features"] = sha256_of_file(find_features_file(config.features))
+        settings["features"] = sha256_of_file(hub.resolve(config.features))
     return {
         "format_version": FORMAT_VERSION,
         "dataset": planned.dataset_name,
@@ -61,18 +61,6 @@ def describe_origin(
         "settings": settings,
         "package_versions": {"nnunet_genesis": __version__, **{name: version(name) for name in _PACKAGES}},
     }
-
-
-def find_features_file(address: str) -> Path:
-    """The file of a pretrained encoder, fetched first where it is on the Hub.
-
-    Raises:
-        CheckpointError: If there is none.
-    """
-    file = hub.resolve(address)
-    if not file.is_file():
-        raise CheckpointError("--features: there is no such file", where=file, mend="--features FILE of an encoder")
-    return file
 
 
 def discovery_file(folder: Path, origin: Mapping[str, Any]) -> Path:

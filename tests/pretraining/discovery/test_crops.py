@@ -22,6 +22,8 @@ from tests.pretraining.discovery.scans import OFFSET, coordinate_scans, open_wri
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from nnunet_genesis.pretraining.discovery.result import DiscoveredScan, Discovery, PseudoClass
     from nnunet_genesis.pretraining.sources import Source
 
@@ -46,14 +48,14 @@ def discovered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[So
     return sources, run(planned, sources, tmp_path / "out", CLASSES)
 
 
-def valid_voxels(crop: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def valid_voxels(crop: torch.Tensor) -> npt.NDArray[np.bool_]:
     """Voxels of the box, away from its in-plane borders, where resizing mixes them with what is outside."""
     inside = (crop > 0.9 * OFFSET).all(0).numpy()
-    valid: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = binary_erosion(inside, PLANE, iterations=2)
+    valid: npt.NDArray[np.bool_] = binary_erosion(inside, PLANE, iterations=2)
     return valid
 
 
-def centre_of(crop: torch.Tensor, inside: torch.Tensor) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def centre_of(crop: torch.Tensor, inside: torch.Tensor) -> npt.NDArray[np.float64]:
     """Read off the voxels where the middle of a crop lies, in millimetres from the middle of the box."""
     whole = crop.numpy() - OFFSET
     valid = valid_voxels(crop)
@@ -66,7 +68,7 @@ def centre_of(crop: torch.Tensor, inside: torch.Tensor) -> np.ndarray[tuple[int]
         lines = np.polynomial.polynomial.polyfit(voxels[:, axis] + 0.5, whole[axis][valid], 1)
         middle.append(lines[0] + lines[1] * size[axis] / 2)
     assert inside.shape == (3, 2)
-    return np.array(middle) * SPACING
+    return np.asarray(np.array(middle) * SPACING, dtype=np.float64)
 
 
 def test_exact_crops_lie_at_the_place_of_their_class(discovered: tuple[list[Source], Discovery]) -> None:
