@@ -125,7 +125,7 @@ def test_crops_are_a_function_of_seed_and_index(discovered: tuple[list[Source], 
 def test_loader_workers_give_the_same_labels(discovered: tuple[list[Source], Discovery]) -> None:
     sources, discovery = discovered
     crops = training_crops(sources, discovery, seed=0)
-    (patches, inside, labels), _ = list(build_loader(crops, StepSampler(0, 2, 4), workers=1, pin_memory=False))  # type: ignore[arg-type]
+    (patches, inside, labels), _ = list(build_loader(crops, StepSampler(0, 2, 4), workers=1, pin_memory=False))
     assert patches.shape == (4, 3, *discovery.crop_size)
     assert inside.shape == (4, 3, 2)
     assert labels["class"].tolist() == [crops[number][2]["class"] for number in range(4)]
