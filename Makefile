@@ -42,6 +42,7 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.pairs --save
+	$(BIN)/python -m benchmarks.elastic --save
 	$(BIN)/python -m benchmarks.scaling --save
 	$(BIN)/python -m benchmarks.reading --save
 	$(BIN)/python -m benchmarks.loader_memory --save
