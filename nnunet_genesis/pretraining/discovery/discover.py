@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.sources import Source
 
 LOGGER = logging.getLogger("nnunet_genesis")
-MINIMUM_SCANS = 8
-"""Scans of all sources, held-out ones included (ours)."""
+MINIMUM_SCANS, MINIMUM_TRAIN = 8, 4
+"""Scans of all sources, held-out ones included, and those of them that are learned from (ours)."""
 
 
 def discover(
@@ -67,15 +67,17 @@ def discover(
         show_progress: Whether to show bars.
 
     Raises:
-        SetupError: If there are fewer than eight scans, or the features are of another kind.
+        SetupError: If there are fewer than eight scans, too few to learn from, none held out, or the encoder does not
+            suit the patches.
         DataError: If a case cannot be read, or scans share no places.
         CheckpointError: If the kept discovery or the file of features cannot be read.
     """
     scans = list_scans(sources)
-    if len(scans) < MINIMUM_SCANS or scans.num_train == len(scans):
+    held_out = len(scans) - scans.num_train
+    if len(scans) < MINIMUM_SCANS or scans.num_train < MINIMUM_TRAIN or not held_out:
         raise SetupError(
-            f"self-discovery has {len(scans)} scans ({len(scans) - scans.num_train} of them held out), at least"
-            f" {MINIMUM_SCANS} are needed, one of them held out",
+            f"self-discovery has {len(scans)} scans ({held_out} of them held out), at least {MINIMUM_SCANS} are needed,"
+            f" {MINIMUM_TRAIN} of them to learn from and one held out",
             where=planned.cases_folder,
             mend="add unlabeled scans with genesis preprocess-unlabeled and name them with --pools, or take --pretext"
             " models-genesis",

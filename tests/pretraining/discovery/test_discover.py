@@ -204,3 +204,10 @@ def test_too_few_scans_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert error.value.mend is not None
     assert "--pools" in error.value.mend
     assert not (tmp_path / "out").exists()
+
+
+def test_a_split_that_leaves_little_to_learn_from_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_dataset(tmp_path, smooth_cases(9, (8, 24, 24)), (8, 16, 16), monkeypatch)
+    planned, sources = open_written(val_fraction=0.9)
+    with pytest.raises(SetupError, match=r"has 9 scans \(8 of them held out\), .* 4 of them to learn from"):
+        run(planned, sources, tmp_path / "out", DiscoveryConfig())
