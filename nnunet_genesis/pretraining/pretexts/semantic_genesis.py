@@ -157,7 +157,7 @@ class SemanticGenesis(Pretext[SemanticGenesisParameters]):
 
     def separate(self) -> dict[str, SemanticGenesis]:
         """The deformation with each of the other distortions, by their names, for pictures."""
-        return {f"deformed, {name}": _WithOne(self, number) for number, name in enumerate(DISTORTIONS)}
+        return {f"elastic deformation and {name}": _WithOne(self, number) for number, name in enumerate(DISTORTIONS)}
 
     def build_heads(self, num_features: int, num_axes: int) -> nn.Module:
         """One head, which says which class a crop is of."""

@@ -50,10 +50,10 @@ def test_each_distortion_alone_is_what_its_name_says() -> None:
     pretext = semantic((32, 32, 32))
     words = {"shuffling": "shuffled", "in-painting": "in-painted", "out-painting": "out-painted"}
     separate = pretext.separate()
-    assert [name.removeprefix("deformed, ") for name in separate] == list(DISTORTIONS)
+    assert [name.removeprefix("elastic deformation and ") for name in separate] == list(DISTORTIONS)
     for name, one in separate.items():
         described = one.describe(one.sample(8, generator(2)))
-        word = words.get(name.removeprefix("deformed, "))
+        word = words.get(name.removeprefix("elastic deformation and "))
         allowed = {f"deformed, {word}"} if word else {"deformed, inverted", "deformed, non-linear"}
         assert set(described) <= allowed, name
     assert "displaced by" in pretext.explain(pretext.sample(2, generator(2)), 0)[0]
