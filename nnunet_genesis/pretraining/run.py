@@ -137,7 +137,14 @@ def _run(
     intensities = measure_range(planned, sample_intensities(sources, generator, workers=options.workers))
     prepared = on_first_process(
         fabric,
-        lambda: prepare_pretext(config, planned, sources, folder=options.output, workers=options.workers),
+        lambda: prepare_pretext(
+            config,
+            planned,
+            sources,
+            folder=options.output,
+            workers=options.workers,
+            earlier=resumed and resumed["genesis"],
+        ),
     )
     pretext = build_pretext(config, planned, intensities, prepared)
     description = describe_run(planned, config, sources=sources, intensities=intensities, pretext=pretext)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +72,11 @@ class Discovery:
     def held_out_sources(self) -> set[str]:
         """Sources that have held-out scans of at least one class."""
         return {self.scans[scan].source for found in self.classes for scan in found.held_out}
+
+    def digest(self) -> str:
+        """SHA-256 of classes, scans and crop size: other ones make another task."""
+        task = {key: value for key, value in self.as_dict().items() if key in ("classes", "scans", "crop_size")}
+        return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

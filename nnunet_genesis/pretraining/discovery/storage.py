@@ -90,6 +90,23 @@ def read_discovery(file: Path) -> Discovery:
         ) from error
 
 
+def find_discovery(folder: Path, digest: str) -> Discovery | None:
+    """Find the discovery with this `Discovery.digest`, whatever it followed from: a continued run goes on with its own.
+
+    Args:
+        folder: Output folder of a pretraining.
+        digest: What its checkpoint tells.
+
+    Raises:
+        CheckpointError: If a file is damaged.
+    """
+    for file in sorted((folder / FOLDER_NAME).glob(f"*/{FILE_NAME}")):
+        discovery = read_discovery(file)
+        if discovery.digest() == digest:
+            return discovery
+    return None
+
+
 def write_discovery(file: Path, discovery: Discovery) -> None:
     """Write a discovery; readers see all of it or nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)

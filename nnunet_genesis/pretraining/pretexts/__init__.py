@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from nnunet_genesis.config import PretrainingConfig
@@ -35,6 +35,7 @@ def prepare_pretext(
     *,
     folder: Path,
     workers: int,
+    earlier: Mapping[str, Any] | None = None,
 ) -> Any:
     """Do what a pretext has to do once before its run, in one process; the result goes to `build_pretext` in all.
 
@@ -44,6 +45,7 @@ def prepare_pretext(
         sources: The cases of the run.
         folder: Output folder, where results are kept for the next time.
         workers: Threads that read.
+        earlier: The ``genesis`` entry of the run that is continued.
 
     Raises:
         GenesisError: If the pretext cannot work on these cases.
@@ -51,7 +53,14 @@ def prepare_pretext(
     if config.pretext != "semantic-genesis":
         return None
     from nnunet_genesis.pretraining.discovery.discover import discover
+    from nnunet_genesis.pretraining.discovery.storage import find_discovery
+    from nnunet_genesis.pretraining.pretexts.semantic_genesis import DISCOVERED
 
+    if earlier is not None:
+        # Other versions of packages, or another number of threads, might find other classes.
+        kept = find_discovery(folder, earlier["pretext_settings"][DISCOVERED])
+        if kept is not None:
+            return kept
     return discover(
         planned,
         config.semantic_genesis.discovery,

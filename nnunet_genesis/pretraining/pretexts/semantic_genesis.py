@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +36,8 @@ MAX_WINDOW_VOXELS = 6
 VALIDATION_CROPS_PER_CLASS = 4
 """Held-out crops per class that accuracy is measured on, on average (ours)."""
 HEAD = "class"
+DISCOVERED = "discovered"
+"""What a checkpoint calls the digest of its discovery."""
 
 
 @dataclass(frozen=True)
@@ -211,14 +211,8 @@ class SemanticGenesis(Pretext[SemanticGenesisParameters]):
             "num_classes": self.num_classes,
             "crop_size": list(self.patch_size),
             "weight of the cross-entropy": self.classification_weight,
-            "discovered": _digest(self.discovery),
+            DISCOVERED: self.discovery.digest(),
         }
-
-
-def _digest(discovery: Discovery) -> str:
-    """SHA-256 of classes and scans: other ones make another task."""
-    found = {key: value for key, value in discovery.as_dict().items() if key in ("classes", "scans", "crop_size")}
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 class _WithOne(SemanticGenesis):

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from nnunet_genesis import cli
-from nnunet_genesis.config import DiscoveryConfig
+from nnunet_genesis.config import DiscoveryConfig, PretrainingConfig
 from nnunet_genesis.errors import CheckpointError, SetupError
 from nnunet_genesis.pretraining.discovery import autoencoder
 from nnunet_genesis.pretraining.discovery.crop_size import choose_crop_size
 from nnunet_genesis.pretraining.discovery.crops import held_out_crops, training_crops
+from nnunet_genesis.pretraining.pretexts import prepare_pretext
 from tests.pools import write_pool
 from tests.preprocessed import DATASET, smooth_cases, write_dataset
 from tests.pretraining.discovery.scans import coordinate_scans, open_written, run
@@ -75,6 +76,18 @@ def test_a_kept_discovery_is_read_again_only_for_the_same_cases_and_settings(
     with pytest.raises(CheckpointError, match="the kept discovery cannot be read"):
         run(planned, sources, tmp_path, config)
     assert file.read_bytes() == written[: len(written) // 2], "nothing is replaced in silence"
+
+
+def test_a_continued_run_finds_its_own_discovery_whatever_it_followed_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dataset(tmp_path, coordinate_scans(12, (16, 48, 56), (2, 6, 6)), (8, 32, 32), monkeypatch)
+    planned, sources = open_written()
+    own = run(planned, sources, tmp_path, DiscoveryConfig(num_classes=4), seed=1)
+    run(planned, sources, tmp_path, DiscoveryConfig(num_classes=4))
+    config = PretrainingConfig("semantic-genesis", batch_size=2)
+    earlier = {"pretext_settings": {"discovered": own.digest()}}
+    assert prepare_pretext(config, planned, sources, folder=tmp_path, workers=1, earlier=earlier) == own
 
 
 def test_places_are_apart_and_crops_lie_in_the_box_of_their_reference(
