@@ -41,7 +41,7 @@ class Workspace:
 
     def environment(self, **extra: str) -> dict[str, str]:
         rooms = {name: str(self.root / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-        quick = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "2", "nnUNet_compile": "0", "PYTHONWARNINGS": "ignore"}
+        quick = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_compile": "0", "PYTHONWARNINGS": "ignore"}
         quick["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin while they wait take the cores from loader processes
         inherited = {name: value for name, value in os.environ.items() if name != "nnUNet_genesis_checkpoint"}
         return {**inherited, **rooms, **quick, **extra}
@@ -138,22 +138,38 @@ def add_blobs(
     write_dataset_json(folder, channels, labels or {"background": 0, "rim": 1, "core": 2}, count, **extra)
 
 
-def shrink_plans(workspace: Workspace, dataset: str, configuration: str, patch_size: list[int], name: str) -> None:
-    """Write a copy of nnUNetPlans.json with one small configuration: few features, small patch, batch 2."""
+def shrink_plans(
+    workspace: Workspace,
+    dataset: str,
+    configuration: str,
+    patch_size: list[int],
+    name: str,
+    *,
+    source: str = "nnUNetPlans",
+    stages: int = 3,
+) -> None:
+    """Add one small configuration of some plans to those of another name: few features, small patch, batch 2.
+
+    Plain networks keep one convolution per stage; residual ones keep their blocks.
+    """
     folder = workspace.preprocessed / dataset
-    plans = json.loads((folder / "nnUNetPlans.json").read_text())
+    plans = json.loads((folder / f"{source}.json").read_text())
     settings = plans["configurations"][configuration]
     architecture = settings["architecture"]["arch_kwargs"]
-    stages = min(3, architecture["n_stages"])
-    for key in ("features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage"):
-        architecture[key] = architecture[key][:stages]
-    architecture["features_per_stage"] = [8, 16, 32][:stages]
-    architecture["n_conv_per_stage"] = [1] * stages
+    stages = min(stages, architecture["n_stages"])
+    for key in ("kernel_sizes", "strides", "n_blocks_per_stage"):
+        if key in architecture:
+            architecture[key] = architecture[key][:stages]
+    architecture["features_per_stage"] = [min(8 * 2**stage, 32) for stage in range(stages)]
+    if "n_conv_per_stage" in architecture:
+        architecture["n_conv_per_stage"] = [1] * stages
     architecture["n_conv_per_stage_decoder"] = [1] * (stages - 1)
     architecture["n_stages"] = stages
     settings["patch_size"], settings["batch_size"] = patch_size, 2
-    plans["configurations"], plans["plans_name"] = {configuration: settings}, name
-    (folder / f"{name}.json").write_text(json.dumps(plans))
+    file = folder / f"{name}.json"
+    others = json.loads(file.read_text())["configurations"] if file.exists() else {}
+    plans["configurations"], plans["plans_name"] = {**others, configuration: settings}, name
+    file.write_text(json.dumps(plans))
 
 
 def _write_image(
