@@ -10,8 +10,10 @@ import json
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
+
+from filelock import FileLock
 
 from benchmarks.machine import describe_machine
 from tests.integration.matrix import commands
@@ -31,27 +33,36 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--folder", type=Path, help="datasets and models (default: a temporary folder)")
     parser.add_argument("--save", action="store_true", help=f"keep what was seen in {RESULTS.name}")
     options = parser.parse_args(arguments)
-    results = read_results() if options.save else {"rows": {}}
+    results: dict[str, Any] = {"rows": {}}
     with TemporaryDirectory() as temporary:
         workspace = _open(options.folder or Path(temporary, "matrix"))
         for name in options.only:
             begin = time.monotonic()
-            results["rows"][name] = _run(workspace, name)
-            sys.stderr.write(f"{name}: {time.monotonic() - begin:.0f} s: {results['rows'][name]}\n")
-            results["machine"] = {**describe_machine(), "command": f"python -m {_PROGRAM} --save"}
-            if options.save:
-                RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            cells = _run(workspace, name)
+            sys.stderr.write(f"{name}: {time.monotonic() - begin:.0f} s: {cells}\n")
+            results = _add(results, name, cells, save=options.save)
     header = "\n".join(f"{key}: {value}" for key, value in results["machine"].items())
     sys.stdout.write(f"{header}\n\n{make_tables(results)}\n")
     failed = any(cell.startswith(FAILS) for name in options.only for cell in results["rows"][name].values())
     return 1 if failed else 0
 
 
+def _add(results: dict[str, Any], name: str, cells: dict[str, str], *, save: bool) -> dict[str, Any]:
+    """Put a row to the others; with `save` to those of the file, which another run may have written meanwhile."""
+    machine = {**describe_machine(), "command": f"python -m {_PROGRAM} --save"}
+    if not save:
+        return {"machine": machine, "rows": {**results["rows"], name: cells}}
+    with FileLock(Path(gettempdir(), "trainer_matrix.lock")):
+        kept = {"machine": machine, "rows": {**read_results()["rows"], name: cells}}
+        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    return kept
+
+
 def _open(folder: Path) -> Workspace:
     return Workspace(folder.resolve()) if folder.is_dir() else make_workspace(folder.resolve())
 
 
-def _run(workspace: Workspace, name: str) -> dict[str, Any]:
+def _run(workspace: Workspace, name: str) -> dict[str, str]:
     if name == commands.NAME:
         return commands.run_commands(workspace)
     row = ROWS[name]

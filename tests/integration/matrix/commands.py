@@ -30,9 +30,9 @@ def run_commands(workspace: Workspace) -> dict[str, str]:
             "nnUNetv2_train ... -num_gpus 2 -device cpu": lambda: _refuse_two_processes(workspace),
             "nnUNetv2_train ... --npz": lambda: _train(workspace),
             "nnUNetv2_find_best_configuration": lambda: _find_best(workspace),
-            "nnUNetv2_predict, as it tells": lambda: _predict(workspace),
+            "nnUNetv2_predict -f 0 1 2 3 4 --save_probabilities": lambda: _predict(workspace),
             "nnUNetv2_ensemble": lambda: _ensemble(workspace),
-            "nnUNetv2_apply_postprocessing, as it tells": lambda: _postprocess(workspace),
+            "nnUNetv2_apply_postprocessing, as find_best_configuration tells": lambda: _postprocess(workspace),
         }
     )
 
@@ -80,14 +80,14 @@ def _find_best(workspace: Workspace) -> str:
 
 
 def _predict(workspace: Workspace) -> str:
-    """The line that it tells for each model, with probabilities, so that both can be joined whichever was best."""
+    """Each model by all of its folds; with probabilities, so that both can be joined whichever was best."""
     for member in MEMBERS:
         folder = _output(workspace, member.configuration)
         shutil.rmtree(folder, ignore_errors=True)
         workspace.run(
             "nnUNetv2_predict", "-d", member.dataset, "-i", str(_images(workspace)), "-o", str(folder), "-f", *FOLDS,
             "-tr", member.trainer, "-c", member.configuration, "-p", member.plans, "--save_probabilities",
-            "-device", "cpu", "-npp", "1", "-nps", "1",
+            "-device", "cpu", "-npp", "0", "-nps", "0",
         )  # fmt: skip
         check_segmentations(folder, _references(workspace), member.labels)
         assert len(list(folder.glob("*.npz"))) == 2, f"no probabilities in {folder}"
@@ -106,12 +106,15 @@ def _ensemble(workspace: Workspace) -> str:
 
 
 def _postprocess(workspace: Workspace) -> str:
-    """Its own line, with our folders in the place of its capitals."""
+    """The very line that was told, with folders in the place of its capitals: the best model's or the ensemble's."""
+    information = json.loads((workspace.results / MEMBERS[0].dataset / "inference_information.json").read_text())
+    best = information["best_model_or_ensemble"]["selected_model_or_models"]
+    segmentations = best[0]["configuration"] if len(best) == 1 else "ensemble"
     told = next(line for line in _instructions(workspace) if line.startswith("nnUNetv2_apply_postprocessing "))
     output = _output(workspace, "postprocessed")
     shutil.rmtree(output, ignore_errors=True)
     line = re.sub(r"\bOUTPUT_FOLDER_PP\b", str(output), told)
-    line = re.sub(r"\bOUTPUT_FOLDER\b", str(_output(workspace, "ensemble")), line)
+    line = re.sub(r"\bOUTPUT_FOLDER\b", str(_output(workspace, segmentations)), line)
     workspace.run(*shlex.split(line))
     return check_segmentations(output, _references(workspace), MEMBERS[0].labels)
 
