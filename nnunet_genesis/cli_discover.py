@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.cli_pretexts import add_setting_flags, resolve_pretext
 from nnunet_genesis.cli_sources import add_source_flags, resolve_sources
-from nnunet_genesis.config import DiscoveryConfig, PretrainingConfig
+from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.errors import SetupError
 
 if TYPE_CHECKING:
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 
 PRETEXT = "semantic-genesis"
 """The pretext that uses discoveries; its output folder is where they are kept."""
-_FEATURES = (
-    "a pretrained encoder (checkpoint, exported encoder or hf://user/repo) whose features tell which scans are alike"
-    " (default: an auto-encoder trained on the scans)"
-)
 
 
 def add_discover_command(commands: Any) -> None:
@@ -38,8 +35,7 @@ def add_discover_command(commands: Any) -> None:
     add("-np", dest="workers", type=int, default=None, help="threads that read (default: one per core)")
     add("--seed", type=int, default=0, help="default: 0")
     add("--val-fraction", type=float, default=0.1, help="share of the cases held out for validation (default: 0.1)")
-    add("--classes", type=int, default=44, help="classes at most (default: 44)")
-    add("--features", metavar="FILE", help=_FEATURES)
+    add_setting_flags(parser, ("--classes", "--features"))
     add_source_flags(parser)
     add("--output", type=Path, help="output folder of the pretraining (default: inside nnUNet_results/DATASET)")
     parser.set_defaults(action=_discover)
@@ -51,7 +47,6 @@ def _discover(options: argparse.Namespace) -> int:
 
     if options.workers is not None and options.workers < 0:
         raise SetupError(f"-np {options.workers}: must not be negative", mend="-np 2")
-    discovery_config = DiscoveryConfig(num_classes=options.classes, features=options.features)
     planned = load_planned_configuration(options.dataset, options.plans, options.configuration, needs_cases=False)
     settings: dict[str, Any] = {
         "seed": options.seed,
@@ -60,10 +55,8 @@ def _discover(options: argparse.Namespace) -> int:
     }
     if options.source_weights is not None:
         settings["source_weights"] = options.source_weights
-    # Which pretext is named has no influence on the sources.
-    config = PretrainingConfig(
-        pretext="models-genesis", batch_size=1, **{**settings, **resolve_sources(options, planned)}
-    )
+    settings |= resolve_pretext(options, PretrainingConfig(PRETEXT, batch_size=1))
+    config = PretrainingConfig(PRETEXT, batch_size=1, **{**settings, **resolve_sources(options, planned)})
 
     from nnunet_genesis.pretraining.discovery.discover import describe, discover
     from nnunet_genesis.pretraining.discovery.figure import draw_discovery
@@ -75,7 +68,13 @@ def _discover(options: argparse.Namespace) -> int:
     workers = os.cpu_count() or 1 if options.workers is None else options.workers
     sources = open_sources(planned, config, find_source_folders(planned, config), workers=workers, show_progress=True)
     discovery = discover(
-        planned, discovery_config, sources, seed=config.seed, folder=folder, workers=workers, show_progress=True
+        planned,
+        config.semantic_genesis.discovery,
+        sources,
+        seed=config.seed,
+        folder=folder,
+        workers=workers,
+        show_progress=True,
     )
     file = discovery_file(folder, discovery.provenance)
     picture = file.with_name(PICTURE_NAME)

@@ -10,7 +10,7 @@ from nnunet_genesis.errors import SetupError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DEFAULT_PRETEXT = "models-genesis"
 
@@ -112,8 +112,15 @@ def add_pretext_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags to a command."""
     described = "; ".join(f"{name}: {meaning}" for name, meaning in PRETEXTS.items())
     parser.add_argument("--pretext", choices=tuple(PRETEXTS), help=f"{described} (default: {DEFAULT_PRETEXT})")
+    add_setting_flags(parser, [one.flag for one in PRETEXT_FLAGS])
+
+
+def add_setting_flags(parser: argparse.ArgumentParser, flags: Sequence[str]) -> None:
+    """Add some of `PRETEXT_FLAGS` to a command."""
     group = parser.add_argument_group("settings of pretexts")
     for one in PRETEXT_FLAGS:
+        if one.flag not in flags:
+            continue
         group.add_argument(
             one.flag,
             dest=one.destination,

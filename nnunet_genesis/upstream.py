@@ -95,6 +95,7 @@ INTERNALS = {
             _TRAINER, "nnUNetTrainer.load_checkpoint", ("filename_or_checkpoint",), "telling a continued training"
         ),
         Internal(_TRAINER, "nnUNetTrainer.do_split", (), "the validation cases of the fold"),
+        Internal(_PLANS, "PlansManager.foreground_intensity_properties_per_channel", (), "comparing CT normalisation"),
         Internal(_TRAINER, "nnUNetTrainer.configure_optimizers", (), "schedules"),
         Internal(_TRAINER, "nnUNetTrainer.on_train_epoch_start", (), "what trains in an epoch"),
         Internal(_TRAINER, "nnUNetTrainer.get_dataloaders", (), "batches that follow from a seed"),
