@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -122,9 +123,9 @@ class SemanticGenesisConfig:
         Raises:
             SetupError: With the flag or setting, and the values that can.
         """
-        if not self.classification_weight >= 0:
+        if not 0 <= self.classification_weight < math.inf:
             raise SetupError(
-                f"--classification-weight {self.classification_weight}: must not be negative",
+                f"--classification-weight {self.classification_weight}: must be finite and not negative",
                 mend="--classification-weight 0.01",
             )
         if not 0 <= self.classification_first < 1:

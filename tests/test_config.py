@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nnunet_genesis.config import DiscoveryConfig, MaskedConfig, MaskedGenesisConfig, PretrainingConfig
+from nnunet_genesis.config import (
+    DiscoveryConfig,
+    MaskedConfig,
+    MaskedGenesisConfig,
+    PretrainingConfig,
+    SemanticGenesisConfig,
+)
 from nnunet_genesis.errors import SetupError
 
 if TYPE_CHECKING:
@@ -51,6 +57,9 @@ def test_impossible_discoveries_are_refused(settings: dict[str, float], message:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: SemanticGenesisConfig(classification_weight=-1), "--classification-weight -1: must be finite and not"),
+        (lambda: SemanticGenesisConfig(classification_weight=float("inf")), "--classification-weight inf: must be"),
+        (lambda: SemanticGenesisConfig(classification_weight=float("nan")), "--classification-weight nan: must be"),
         (lambda: MaskedConfig(mask_ratio=(0.9, 0.6)), "--mask-ratio 0.9 0.6: must be between 0 and 1"),
         (lambda: MaskedConfig(mask_ratio=(0.0, 0.6)), "--mask-ratio 0 0.6: must be"),
         (lambda: MaskedGenesisConfig(mask_ratio=(1.0, 1.0)), "--mask-ratio 1 1: must be"),
