@@ -129,3 +129,16 @@ def test_the_autoencoder_tells_kinds_of_scans_apart_and_beats_the_mean(monkeypat
     for reference in (0, 1):
         assert {int(kinds[scan]) for scan in search.train(reference, 15)} == {reference}
         assert int(kinds[search.held_out(reference, 1)[0]]) == reference
+
+
+def test_the_autoencoder_never_learns_from_held_out_scans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other held-out scans leave the features of training scans as they are, to the bit."""
+    monkeypatch.setattr(autoencoder, "EPOCHS", 1)
+    monkeypatch.setattr(autoencoder, "MIN_STEPS", 3)
+    generator = np.random.default_rng(0)
+    scans, others = generator.normal(size=(2, 12, 1, SIDE, SIDE, SIDE)).astype(np.float16)
+    others[:9] = scans[:9]
+    features, _ = learn_features(scans, 9, 0, show_progress=False)
+    again, _ = learn_features(others, 9, 0, show_progress=False)
+    np.testing.assert_array_equal(features[:9], again[:9])
+    assert not np.allclose(features[9:], again[9:])
