@@ -38,7 +38,8 @@ class SemanticPatches(Dataset[Item]):
 
     A class is drawn, then one of its scans, all alike. One of three training crops is exact; two have their in-plane
     sides (the last two axes) scaled by 50/64 to 80/64 and are moved in plane by up to 10/64 of a side, then resized.
-    Held-out crops are exact. No crop is mirrored: left and right are different places.
+    Held-out crops are exact, so a repeated one would tell nothing new: they go through the classes in turn, and through
+    the scans of each in an order by seed. No crop is mirrored: left and right are different places.
 
     Args:
         sources: The sources that `discover` was given, all or some; a label "source" is the number in this list.
@@ -68,6 +69,10 @@ class SemanticPatches(Dataset[Item]):
         if not len(self.classes):
             names = ", ".join(source.name for source in sources)
             raise SetupError(f"no class has a {'held-out' if held_out else 'training'} scan of {names}")
+        if held_out:
+            generator = np.random.default_rng(self.seed)
+            self.classes = generator.permutation(self.classes)
+            self._members = [generator.permutation(scans) for scans in self._members]
 
     def __getitem__(self, index: int) -> Item:
         """Cut crop number `index`, any non-negative integer.
@@ -77,8 +82,13 @@ class SemanticPatches(Dataset[Item]):
             labels: number of the source and of the class.
         """
         generator = np.random.default_rng([*self.seed, index])
-        number = int(generator.choice(self.classes))
-        scan = int(generator.choice(self._members[number]))
+        if self.held_out:
+            turn, position = divmod(index, len(self.classes))
+            number = int(self.classes[position])
+            scan = int(self._members[number][turn % len(self._members[number])])
+        else:
+            number = int(generator.choice(self.classes))
+            scan = int(generator.choice(self._members[number]))
         source, case = int(self._source[scan]), int(self._case[scan])
         cases = self.indices[source]
         file, shape = cases.file(case), cases.shapes[case].tolist()

@@ -154,6 +154,23 @@ def test_held_out_scans_are_never_cut_in_training(discovered: tuple[list[Source]
         validation[number]
 
 
+def test_held_out_crops_go_through_all_classes_and_scans_before_any_is_repeated(
+    discovered: tuple[list[Source], Discovery],
+) -> None:
+    """A crop that is judged again adds nothing to what the accuracy's interval is computed from."""
+    sources, discovery = discovered
+    crops = held_out_crops(sources[0], discovery, seed=0)
+    scans = [len(one.held_out) for one in discovery.classes]
+    items = [crops[number] for number in range(2 * len(scans) * min(scans))]
+    labels = [labels["class"] for _, _, labels in items]
+    first = labels[: len(scans)]
+    assert sorted(first) == list(range(len(scans))), "every class once"
+    assert labels == first * (len(labels) // len(scans)), "and again in the same turn"
+    whole = len(scans) * min(scans)
+    different = {(label, crop.numpy().tobytes()) for (crop, _, _), label in zip(items[:whole], labels, strict=False)}
+    assert len(different) == whole, "no crop twice"
+
+
 def test_a_discovery_of_another_split_is_refused(discovered: tuple[list[Source], Discovery]) -> None:
     sources, discovery = discovered
     swapped = replace(sources[0], train=sources[0].validation, validation=sources[0].train)
