@@ -87,11 +87,12 @@ class Monitor:
             entry["steps_per_second"],
         )
         for name, chance in validation.pretext.chances.items():
-            low, high = score_interval(entry[f"val_{name}"], len(validation.names))
+            low, high = score_interval(entry[f"val_{name}"], validation.num_distinct)
             LOGGER.info(
-                "  %s on held-out scans: %.3f (95 %% interval %.3f to %.3f, chance %.3f)",
+                "  %s on held-out scans: %.3f (95 %% interval over %d patches %.3f to %.3f, chance %.3f)",
                 name,
                 entry[f"val_{name}"],
+                validation.num_distinct,
                 low,
                 high,
                 chance,
@@ -147,7 +148,7 @@ class Monitor:
 
 
 def score_interval(score: float, patches: int) -> tuple[float, float]:
-    """95 % interval of a share of patches (Wilson), which takes patches of one scan for independent ones."""
+    """95 % interval of a share of different patches (Wilson), which takes those of one scan for independent ones."""
     interval = binomtest(round(score * patches), patches).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -109,6 +110,10 @@ class ValidationPairs:
         self.patch_labels: dict[int, Labels] = {}
         for number in range(len(origins)) if fabric.is_global_zero else self.share:
             self._make(number, *origins[number])
+        self.num_distinct = len(
+            {hashlib.sha256(pair.target.numpy().tobytes()).digest() for pair in self.pairs.values()}
+        )
+        """Different patches among the pairs of this process: one that is distorted anew tells little that is new."""
 
     def _make(self, number: int, source: ValidationSource, own_number: int) -> None:
         patch, inside, labels = source.patches[own_number]

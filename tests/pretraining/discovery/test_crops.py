@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from scipy.ndimage import binary_erosion
 
-from nnunet_genesis.config import DiscoveryConfig
+from nnunet_genesis.config import DiscoveryConfig, SemanticGenesisConfig
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.data import StepSampler, build_loader
 from nnunet_genesis.pretraining.discovery import autoencoder
 from nnunet_genesis.pretraining.discovery.crops import SemanticPatches, held_out_crops, training_crops
+from nnunet_genesis.pretraining.intensities import IntensityRange
+from nnunet_genesis.pretraining.monitor import Monitor
+from nnunet_genesis.pretraining.pretexts.semantic_genesis import SemanticGenesis
+from nnunet_genesis.pretraining.validation import ValidationPairs, ValidationSource
 from tests.preprocessed import write_dataset
 from tests.pretraining.discovery.scans import OFFSET, coordinate_scans, open_written, run
 
@@ -169,6 +174,36 @@ def test_held_out_crops_go_through_all_classes_and_scans_before_any_is_repeated(
     whole = len(scans) * min(scans)
     different = {(label, crop.numpy().tobytes()) for (crop, _, _), label in zip(items[:whole], labels, strict=False)}
     assert len(different) == whole, "no crop twice"
+
+
+def test_the_interval_of_the_accuracy_counts_every_crop_once(
+    discovered: tuple[list[Source], Discovery], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Six classes in one of three held-out scans each are six crops, however many pairs are made of them."""
+    sources, discovery = discovered
+    assert sum(len(one.held_out) for one in discovery.classes) == 6
+    intensities = IntensityRange((900.0,) * 3, (1100.0,) * 3, (False,) * 3)
+    pretext = SemanticGenesis(SemanticGenesisConfig(), intensities, discovery)
+    held_out = ValidationSource(sources[0].name, held_out_crops(sources[0], discovery, 0), 1.0)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    validation = ValidationPairs([held_out], pretext, seed=0, count=64, fabric=fabric)
+    assert (len(validation.names), validation.num_distinct) == (64, 6)
+    caplog.set_level("INFO", "nnunet_genesis")
+    monitor = Monitor(tmp_path, title="", spacing=(3.0, 1.0, 1.0), total_steps=1, first_step=0)
+    entry: dict[str, Any] = {
+        "epoch": 0,
+        "step": 1,
+        "train_loss": 1.0,
+        "val_loss": 1.0,
+        "steps_per_second": 1.0,
+        "val_accuracy": 0.5,
+    }
+    monitor.epoch([entry], validation, validation.baselines())
+    monitor.close()
+    # Wilson at one half: 1 / 2 +- 1.96 / 2 / sqrt(n + 1.96 ** 2).
+    assert (
+        "accuracy on held-out scans: 0.500 (95 % interval over 6 patches 0.188 to 0.812, chance 0.167)" in caplog.text
+    )
 
 
 def test_a_discovery_of_another_split_is_refused(discovered: tuple[list[Source], Discovery]) -> None:
