@@ -142,7 +142,10 @@ def _compare_facts(source: SourceModel, planned: PlannedNetwork) -> list[str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {entry}" for key, entry in value.items())
+        return ", ".join(
+            f"{key} ({_text(entry)})" if isinstance(entry, dict) else f"{key} {_text(entry) or 'none'}"
+            for key, entry in value.items()
+        )
     if isinstance(value, (list, tuple)):
         nested = any(isinstance(entry, (list, tuple)) for entry in value)
         separator = "/" if all(isinstance(entry, int) for entry in value) else ", "

@@ -40,6 +40,7 @@ def test_inspect_tells_what_the_file_tells(tmp_path: Path, capsys: pytest.Captur
     assert "architecture: ResidualEncoderUNet, 3 stages, features 4/8/16" in said
     assert "per stage: 1/1/1 blocks, kernels 3x3x3 3x3x3 3x3x3, strides 1x1x1 2x2x2 2x2x2" in said
     assert "pretext: models-genesis" in said
+    assert "its settings: found (classes 44, features None), ratio 0.6, 0.9, block none, side 8/4" in said
     assert "patch, voxels: 32/32/32" in said
     assert "spacing, mm: 1, 1, 1" in said
     assert "cases: 2" in said

@@ -23,6 +23,12 @@ def write_genesis(file: Path, network: nn.Module, architecture: dict[str, Any]) 
     genesis = {
         "format_version": checkpoint.FORMAT_VERSION,
         "pretext": "models-genesis",
+        "pretext_settings": {
+            "found": {"classes": 44, "features": None},
+            "ratio": (0.6, 0.9),
+            "block": (),
+            "side": [8, 4],
+        },
         "dataset": "Dataset777_Written",
         "plans": "nnUNetPlans",
         "configuration": "3d_fullres",
