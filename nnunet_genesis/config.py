@@ -66,7 +66,7 @@ class DiscoveryConfig:
     Attributes:
         num_classes: Classes at most; at most half the number of training scans (ours).
         neighbours: Training scans of a class at most, its reference among them; at most a third of all (ours).
-        held_out_neighbours: Held-out scans of a class at most; at most a third of all, at least one (ours).
+        held_out_neighbours: Held-out scans of a class at most; at most a third of all, or three (ours).
         features: File of a pretrained encoder whose features tell which scans are alike (path or hf:// address), or
             None for an auto-encoder that is trained on the scans.
         min_distance: Distance between the places of two classes at least, in sides of a crop (ours).

@@ -6,6 +6,7 @@ The only module that touches nnU-Net's managers; everything else sees `PlannedCo
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,36 @@ class PlannedConfiguration:
     def num_channels(self) -> int:
         """Number of image channels."""
         return len(self.channel_names)
+
+    def total_strides(self) -> tuple[int, ...]:
+        """Voxels per cell of the deepest encoder stage, along every axis of a patch.
+
+        Raises:
+            SetupError: If the plans name no strides.
+        """
+        num_axes = len(self.patch_size)
+        strides = self._architecture_setting("strides")
+        per_stage = [(stride,) * num_axes if isinstance(stride, int) else tuple(stride) for stride in strides]
+        return tuple(math.prod(int(step) for step in axis) for axis in zip(*per_stage, strict=True))
+
+    def deepest_features(self) -> int:
+        """Channels of the deepest encoder stage.
+
+        Raises:
+            SetupError: If the plans do not name them.
+        """
+        features = self._architecture_setting("features_per_stage")
+        return int(features[-1] if isinstance(features, (list, tuple)) else features)
+
+    def _architecture_setting(self, name: str) -> Any:
+        value = self.architecture["arch_kwargs"].get(name)
+        if not value:
+            raise SetupError(
+                f"the network of {self.plans_name} has no {name.replace('_', ' ')}, which this pretext needs",
+                where=self.dataset_folder / f"{self.plans_name}.json",
+                mend="--pretext models-genesis works with any network (or --mask-block 16, for the masked ones)",
+            )
+        return value
 
     def build_restoration_network(self) -> nn.Module:
         """Build the network of the plans with as many outputs as image channels and without deep supervision.

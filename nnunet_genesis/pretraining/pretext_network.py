@@ -56,11 +56,5 @@ def build_pretext_network(planned: PlannedConfiguration, pretext: Pretext[Any], 
         torch.manual_seed(int(numpy_generator(seed, Stream.INITIAL_WEIGHTS).integers(1 << 62)))
         network = planned.build_restoration_network()
         torch.manual_seed(int(numpy_generator(seed, Stream.HEAD_WEIGHTS).integers(1 << 62)))
-        heads = pretext.build_heads(deepest_features(planned), len(planned.patch_size))
+        heads = pretext.build_heads(planned)
     return PretextNetwork(network, heads)
-
-
-def deepest_features(planned: PlannedConfiguration) -> int:
-    """Channels of the deepest encoder stage, as the plans say."""
-    features = planned.architecture["arch_kwargs"]["features_per_stage"]
-    return int(features[-1] if isinstance(features, (list, tuple)) else features)

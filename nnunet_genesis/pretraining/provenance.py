@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.sources import Source
 
 NNUNET_CITATION = "Isensee et al., nnU-Net, Nature Methods 18, 2021"
-_PACKAGES = ("nnunetv2", "dynamic_network_architectures", "torch", "lightning-fabric", "numpy", "blosc2")
+_PACKAGES = (
+    "nnunetv2",
+    "dynamic_network_architectures",
+    "torch",
+    "lightning-fabric",
+    "numpy",
+    "scikit-learn",
+    "blosc2",
+)
 
 
 def describe_run(

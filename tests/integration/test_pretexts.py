@@ -91,7 +91,7 @@ def test_classification_alone_leaves_the_restoration_untrained(hippocampus: Work
 
     both, first = last("both"), last("first", "--classification-first", "0.99")
     assert first["train_restoration"] > both["train_restoration"]
-    assert first["train_classification"] < 5
+    assert first["train_classification"] <= 1.1 * both["train_classification"], "it has the network to itself"
 
 
 def test_a_flag_of_another_pretext_is_refused(hippocampus: Workspace) -> None:

@@ -31,6 +31,8 @@ TRIES_PER_REFERENCE = 32
 """Places tried in a reference before another one is taken."""
 REFERENCES_PER_CLASS = 4
 """References tried per class that is wanted, before there are fewer classes."""
+MINIMUM_HELD_OUT = 3
+"""Held-out scans of a class, where there are so many: of fewer no accuracy can be told (ours)."""
 CANDIDATES_PER_NEIGHBOUR = 3
 """Of so many times as many nearest scans as are wanted, those are taken where the place shows enough foreground."""
 
@@ -73,7 +75,7 @@ class ClassSearch:
         held_out = len(scans) - scans.num_train
         self.num_classes = min(config.num_classes, max(2, scans.num_train // 2))
         self.num_train = min(config.neighbours, max(2, scans.num_train // 3))
-        self.num_held_out = min(config.held_out_neighbours, max(1, held_out // 3))
+        self.num_held_out = min(config.held_out_neighbours, held_out, max(MINIMUM_HELD_OUT, held_out // 3))
 
     def find(self, seed: int) -> list[FoundClass]:
         """Find the classes.

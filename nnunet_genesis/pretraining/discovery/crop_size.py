@@ -32,18 +32,8 @@ def choose_crop_size(planned: PlannedConfiguration, boxes: npt.NDArray[np.int32]
     axes = len(planned.patch_size)
     median = np.median(boxes[:, -axes:, 1] - boxes[:, -axes:, 0], axis=0).tolist()
     size = []
-    for patch, box, stride in zip(planned.patch_size, median, total_strides(planned), strict=True):
+    for patch, box, stride in zip(planned.patch_size, median, planned.total_strides(), strict=True):
         cells = math.floor(min(patch, box / 2) / stride)
         smallest = 1 if stride == 1 else MINIMUM_CELLS
         size.append(min(patch, stride * max(smallest, cells)))
     return tuple(size)
-
-
-def total_strides(planned: PlannedConfiguration) -> tuple[int, ...]:
-    """Voxels per cell of the bottleneck, along every axis of a patch."""
-    axes = len(planned.patch_size)
-    total = [1] * axes
-    for stride in planned.architecture["arch_kwargs"]["strides"]:
-        steps = [stride] * axes if isinstance(stride, int) else stride
-        total = [before * int(step) for before, step in zip(total, steps, strict=True)]
-    return tuple(total)

@@ -87,7 +87,8 @@ def discover(
     if file.is_file():
         LOGGER.info("self-discovery: taken from %s", file)
         return read_discovery(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    if config.features is None:
+        file.parent.mkdir(parents=True, exist_ok=True)
     thumbnails_file = file.parent / f".thumbnails.{os.getpid()}.tmp"
     try:
         boxes = read_scans(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis import __version__, hub
 from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.errors import CheckpointError
-from nnunet_genesis.pretraining.discovery.crop_size import total_strides
 from nnunet_genesis.pretraining.discovery.result import Discovery
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.discovery.scan_table import ScanTable
 
+LOGGER = logging.getLogger("nnunet_genesis")
 FORMAT_VERSION = 1
 FOLDER_NAME = "discovery"
 """Folder of all discoveries inside the output folder of a pretraining."""
@@ -48,7 +49,7 @@ def describe_origin(
         "configuration": planned.configuration,
         "patch_size": list(planned.patch_size),
         "spacing": list(planned.spacing),
-        "strides": list(total_strides(planned)),
+        "strides": list(planned.total_strides()),
         "num_cases": scans.num_train,
         "num_validation_cases": len(scans) - scans.num_train,
         "cases_sha256": _digest(scans, range(scans.num_train)),
@@ -97,11 +98,13 @@ def find_discovery(folder: Path, digest: str) -> Discovery | None:
         folder: Output folder of a pretraining.
         digest: What its checkpoint tells.
 
-    Raises:
-        CheckpointError: If a file is damaged.
     """
     for file in sorted((folder / FOLDER_NAME).glob(f"*/{FILE_NAME}")):
-        discovery = read_discovery(file)
+        try:
+            discovery = read_discovery(file)
+        except CheckpointError as error:
+            LOGGER.warning("%s", error)  # another one may be the one that is sought
+            continue
         if discovery.digest() == digest:
             return discovery
     return None

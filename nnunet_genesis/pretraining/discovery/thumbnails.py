@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.case_files import read_whole
 from nnunet_genesis.pretraining.discovery.boxes import measure_box
 from nnunet_genesis.pretraining.discovery.resampling import resample, resampling_weights
@@ -43,10 +46,12 @@ def read_scans(
 
     Raises:
         DataError: If a case cannot be read.
+        SetupError: If the disk has no room for the thumbnails.
     """
     thumbnails = None
     if file is not None:
         shape = _shape(scans, planned)
+        _require_space(file, 2 * math.prod(shape))
         thumbnails = np.memmap(file, dtype=np.float16, mode="w+", shape=shape)
 
     def read(scan: int) -> npt.NDArray[np.int32]:
@@ -88,6 +93,17 @@ def make_thumbnail(voxels: npt.NDArray[np.float32], box: npt.NDArray[np.int32]) 
     scaled = torch.where(deviation > 1e-6, (small - mean) / deviation.clamp(min=1e-6), torch.zeros_like(small))
     result: npt.NDArray[np.float16] = scaled.half().numpy()
     return result
+
+
+def _require_space(file: Path, size: int) -> None:
+    """Refuse before a full disk would end the process without a word, as it does with files in memory."""
+    free = shutil.disk_usage(file.parent).free
+    if free < size:
+        raise SetupError(
+            f"thumbnails need {size / 1e9:.1f} GB on the disk, {free / 1e9:.1f} GB are free",
+            where=file.parent,
+            mend="--output on another disk, or --features FILE, which needs none",
+        )
 
 
 def _shape(scans: ScanTable, planned: PlannedConfiguration) -> tuple[int, ...]:

@@ -26,6 +26,9 @@ def check_pretext(config: PretrainingConfig, planned: PlannedConfiguration) -> N
         from nnunet_genesis.pretraining.pretexts.masked import find_block
 
         find_block(settings[config.pretext], planned)
+    if config.pretext == "semantic-genesis":
+        planned.total_strides()
+        planned.deepest_features()
 
 
 def prepare_pretext(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from nnunet_genesis.config import PretrainingConfig
+    from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.data import Labels, Patch
     from nnunet_genesis.pretraining.sources import Source
 
@@ -109,9 +110,13 @@ class Pretext(ABC, Generic[ParametersT]):
         """Named losses of a restoration, already weighted: (batch,) each, one value per sample."""
         return {"restoration": restoration_error(restored, pairs)}
 
-    def build_heads(self, num_features: int, num_axes: int) -> nn.Module | None:
-        """Make the heads: a module from the deepest stage (batch, num_features, *spatial) to outputs by name."""
-        del num_features, num_axes
+    def build_heads(self, planned: PlannedConfiguration) -> nn.Module | None:
+        """Make the heads for a network: a module from its deepest stage (batch, features, *spatial) to outputs by name.
+
+        Raises:
+            SetupError: If the plans do not tell what heads need to know.
+        """
+        del planned
         return None
 
     def head_losses(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> Mapping[str, torch.Tensor]:

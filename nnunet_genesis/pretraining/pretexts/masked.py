@@ -175,7 +175,7 @@ def find_block(config: MaskedConfig, planned: PlannedConfiguration) -> tuple[int
         SetupError: If the configured block has another number of axes than the patch, if the plans tell no strides, or
             if one block covers the patch.
     """
-    block = _configured_block(config, planned) if config.mask_block else _deepest_cell(planned)
+    block = _configured_block(config, planned) if config.mask_block else planned.total_strides()
     if math.prod(blocks_per_axis(planned.patch_size, block)) < 2:
         smaller = " ".join(str(max(1, side // 4)) for side in planned.patch_size)
         raise SetupError(
@@ -195,19 +195,6 @@ def _configured_block(config: MaskedConfig, planned: PlannedConfiguration) -> tu
             mend=f"--mask-block with one number, or with {num_axes}",
         )
     return block
-
-
-def _deepest_cell(planned: PlannedConfiguration) -> tuple[int, ...]:
-    """The product of all strides."""
-    num_axes = len(planned.patch_size)
-    strides = planned.architecture["arch_kwargs"].get("strides")
-    if not strides:
-        raise SetupError(
-            f"the network of {planned.plans_name} has no strides that blocks could be aligned with",
-            mend="--mask-block 16",
-        )
-    per_stage = [(stride,) * num_axes if isinstance(stride, int) else tuple(stride) for stride in strides]
-    return tuple(math.prod(axis) for axis in zip(*per_stage, strict=True))
 
 
 def _times(sides: tuple[int, ...]) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from nnunet_genesis.config import PretrainingConfig, SemanticGenesisConfig
+    from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.data import Labels, Patch
     from nnunet_genesis.pretraining.discovery.result import Discovery
     from nnunet_genesis.pretraining.intensities import IntensityRange
@@ -159,9 +160,9 @@ class SemanticGenesis(Pretext[SemanticGenesisParameters]):
         """The deformation with each of the other distortions, by their names, for pictures."""
         return {f"elastic deformation and {name}": _WithOne(self, number) for number, name in enumerate(DISTORTIONS)}
 
-    def build_heads(self, num_features: int, num_axes: int) -> nn.Module:
+    def build_heads(self, planned: PlannedConfiguration) -> nn.Module:
         """One head, which says which class a crop is of."""
-        return ClassificationHead(HEAD, num_features, self.num_classes, num_axes)
+        return ClassificationHead(HEAD, planned.deepest_features(), self.num_classes, len(planned.patch_size))
 
     def head_losses(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> dict[str, torch.Tensor]:
         """The weighted cross-entropy, (batch,)."""
@@ -208,9 +209,9 @@ class SemanticGenesis(Pretext[SemanticGenesisParameters]):
         """Size and number of what was discovered, and the weight of the cross-entropy."""
         return {
             **asdict(self.config),
-            "num_classes": self.num_classes,
+            "num_classes_found": self.num_classes,
             "crop_size": list(self.patch_size),
-            "weight of the cross-entropy": self.classification_weight,
+            "cross_entropy_weight": self.classification_weight,
             DISCOVERED: self.discovery.digest(),
         }
 

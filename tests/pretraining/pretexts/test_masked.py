@@ -274,7 +274,7 @@ def test_blocks_are_cells_of_the_deepest_stage_unless_told_otherwise(
     with pytest.raises(SetupError, match="--mask-block 2 4: 3d_fullres has 3 axes"):
         find_block(MaskedConfig(mask_block=(2, 4)), planned)
     without = replace(planned, architecture={"arch_kwargs": {}})
-    with pytest.raises(SetupError, match="has no strides that blocks could be aligned with"):
+    with pytest.raises(SetupError, match="has no strides, which this pretext needs"):
         find_block(MaskedConfig(), without)
     with pytest.raises(SetupError, match="one block of 8 x 32 x 64 voxels covers the patch of 8 x 32 x 32") as caught:
         find_block(MaskedConfig(mask_block=(8, 32, 64)), planned)

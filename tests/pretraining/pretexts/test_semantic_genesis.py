@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from scipy.stats import chisquare
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from nnunet_genesis.config import SemanticGenesisConfig
+from nnunet_genesis.config import PretrainingConfig, SemanticGenesisConfig
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.discovery.result import DiscoveredScan, Discovery, PseudoClass
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork
+from nnunet_genesis.pretraining.pretexts import check_pretext
 from nnunet_genesis.pretraining.pretexts.base import RestorationPairs
 from nnunet_genesis.pretraining.pretexts.semantic_genesis import DISTORTIONS, SemanticGenesis
+from tests.planned import MR, planned
 from tests.pretraining.pretexts.devices import SIZES, generator, make_pairs_on_meta
+
+if TYPE_CHECKING:
+    from nnunet_genesis.plans import PlannedConfiguration
 
 LOW, HIGH = -1.5, 2.5
 
@@ -26,6 +34,20 @@ def semantic(sides: tuple[int, ...], channels: int = 1, classes: int = 4, first:
     discovery = Discovery(found, (scan,), sides, (1.0,) * len(sides), {}, {})
     intensities = IntensityRange((LOW,) * channels, (HIGH,) * channels, (False,) * channels)
     return SemanticGenesis(SemanticGenesisConfig(classification_first=first), intensities, discovery)
+
+
+def plans(sides: tuple[int, ...], **arguments: object) -> PlannedConfiguration:
+    return replace(
+        planned(MR), patch_size=sides, architecture={"arch_kwargs": {"features_per_stage": [4, 32], **arguments}}
+    )
+
+
+def test_plans_that_do_not_tell_what_a_head_needs_are_refused() -> None:
+    with pytest.raises(SetupError, match="nnUNetPlans has no features per stage"):
+        semantic((8, 8, 8)).build_heads(plans((8, 8, 8), features_per_stage=None))
+    with pytest.raises(SetupError, match="nnUNetPlans has no strides"):
+        check_pretext(PretrainingConfig("semantic-genesis", batch_size=2), plans((8, 8, 8)))
+    check_pretext(PretrainingConfig("models-genesis", batch_size=2), plans((8, 8, 8)))
 
 
 def batch(channels: int, sides: tuple[int, ...], size: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -154,7 +176,7 @@ class Decoder(nn.Module):
 @pytest.mark.parametrize("sides", [(8, 16, 16), (32, 32)])
 def test_the_head_classifies_and_stays_outside_of_the_network(sides: tuple[int, ...]) -> None:
     pretext = semantic(sides, classes=5)
-    network = PretextNetwork(Toy(len(sides)), pretext.build_heads(32, len(sides)))
+    network = PretextNetwork(Toy(len(sides)), pretext.build_heads(plans(sides)))
     outputs = network(batch(1, sides, size=3)[0])
     assert outputs.restored.shape == (3, 1, *sides)
     assert outputs.heads["class"].shape == (3, 5)
@@ -163,7 +185,7 @@ def test_the_head_classifies_and_stays_outside_of_the_network(sides: tuple[int, 
 
 def test_a_network_without_an_encoder_is_refused() -> None:
     with pytest.raises(SetupError, match="Conv3d has no encoder and decoder"):
-        PretextNetwork(nn.Conv3d(1, 1, 1), semantic((8, 8, 8)).build_heads(1, 3))
+        PretextNetwork(nn.Conv3d(1, 1, 1), semantic((8, 8, 8)).build_heads(plans((8, 8, 8))))
 
 
 def test_classification_alone_comes_first_if_asked_for() -> None:
