@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis import __version__
 from nnunet_genesis.cli_discover import add_discover_command
 from nnunet_genesis.cli_pretexts import DEFAULT_PRETEXT, add_pretext_flags, resolve_pretext
+from nnunet_genesis.cli_probe import add_probe_command
 from nnunet_genesis.cli_sources import add_source_flags, resolve_sources
 from nnunet_genesis.cli_trainers import add_trainer_commands
 from nnunet_genesis.cli_unlabeled import add_unlabeled_command
@@ -120,6 +121,7 @@ def _genesis_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, help="new folder (default: genesis_preview_DATASET_CONFIGURATION)")
     preview.set_defaults(action=_preview, num_gpus=1)
     add_discover_command(commands)
+    add_probe_command(commands)
     add_unlabeled_command(commands)
     add_weight_commands(commands)
     add_trainer_commands(commands)

@@ -20,6 +20,7 @@ class Stream(IntEnum):
     VAL_DISTORTIONS = 6
     HEAD_WEIGHTS = 7
     DISCOVERY = 10
+    PROBE = 20
 
 
 def numpy_generator(seed: int, stream: Stream, number: int = 0) -> np.random.Generator:

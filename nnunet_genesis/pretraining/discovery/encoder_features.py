@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -11,10 +10,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nnunet_genesis.encoder import PretrainedEncoder, load_encoder
-from nnunet_genesis.errors import SetupError
+from nnunet_genesis.encoder import load_encoder
 from nnunet_genesis.pretraining.discovery.crop_reading import read_crop
 from nnunet_genesis.pretraining.discovery.geometry import first_voxels, size_in_voxels
+from nnunet_genesis.pretraining.pooled_features import check_fits, pool_deepest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.discovery.scan_table import ScanTable
 
-LOGGER = logging.getLogger("nnunet_genesis")
 PLACES = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), (0.25, 0.75, 0.75), (0.75, 0.25, 0.75), (0.75, 0.75, 0.25))
 """Centres of the patches of every scan, in shares of its foreground box (ours)."""
 _AT_ONCE = 32
@@ -60,7 +58,7 @@ def compute_features(
         DataError: If a case cannot be read.
     """
     encoder = load_encoder(file, in_channels=planned.num_channels).eval()
-    _check(encoder, planned, file)
+    check_fits(encoder, planned, file, "--features")
     size = size_in_voxels(
         [step * math.ceil(side / step) for side, step in zip(crop_size, encoder.strides[-1], strict=True)]
     )
@@ -77,24 +75,6 @@ def compute_features(
     with bar, torch.inference_mode(), ThreadPoolExecutor(max(1, workers)) as pool:
         for begin in range(0, len(scans), _AT_ONCE):  # reading must not run far ahead of the encoder
             for patches in pool.map(read, range(begin, min(len(scans), begin + _AT_ONCE))):
-                deepest = encoder(patches)[-1]
-                features.append(deepest.flatten(2).mean(2).mean(0))
+                features.append(pool_deepest(encoder, patches).mean(0))
                 bar.update()
     return torch.stack(features).numpy()
-
-
-def _check(encoder: PretrainedEncoder, planned: PlannedConfiguration, file: Path) -> None:
-    axes = len(encoder.strides[0])
-    if axes != len(planned.patch_size):
-        raise SetupError(
-            f"--features: the encoder is {axes}D, the configuration {planned.configuration} is"
-            f" {len(planned.patch_size)}D",
-            where=file,
-            mend="name an encoder that was trained on such patches, or leave --features out",
-        )
-    if encoder.spacing is not None and not np.allclose(encoder.spacing, planned.spacing, rtol=0.25):
-        LOGGER.warning(
-            "--features: the encoder was trained at %s mm per voxel, these scans have %s mm: they may tell little",
-            tuple(encoder.spacing),
-            planned.spacing,
-        )

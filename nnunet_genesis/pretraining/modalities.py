@@ -1,0 +1,73 @@
+"""Which modality a source has: told by the user, else the names of its channels, else its own name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.unlabeled.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nnunet_genesis.pretraining.source_folders import SourceFolder
+
+
+def parse_modalities(texts: Sequence[str]) -> dict[str, str]:
+    """Read ``SOURCE=NAME`` of the command line.
+
+    Raises:
+        SetupError: If a text has another form, or a source is told twice.
+    """
+    told: dict[str, str] = {}
+    for text in texts:
+        source, equals, name = (part.strip() for part in text.partition("="))
+        if not (source and equals and name):
+            raise SetupError(f"--modality {text}: needed is SOURCE=NAME", mend="--modality chest_ct=CT")
+        if told.setdefault(source, name) != name:
+            raise SetupError(
+                f"--modality: {source} is told twice, {told[source]} and {name}", mend="--modality once per source"
+            )
+    return told
+
+
+def modality_of(folder: SourceFolder, told: Mapping[str, str]) -> str:
+    """Name the modality of one source.
+
+    Args:
+        folder: The source.
+        told: Name of a source to its modality, where the user told it.
+
+    Returns:
+        What was told; else, for cases that nnU-Net preprocessed, the names of the dataset's channels joined by "+";
+        else, for a pool, the pool's own name (see `is_guessed`).
+    """
+    if folder.name in told:
+        return told[folder.name]
+    if isinstance(folder.location, Pool):
+        return folder.name
+    return "+".join(folder.location.channel_names)
+
+
+def is_guessed(folder: SourceFolder, told: Mapping[str, str]) -> bool:
+    """Whether nothing tells the modality: a pool's name stands for it, to be said wherever it is used."""
+    return isinstance(folder.location, Pool) and folder.name not in told
+
+
+def modalities_of(folders: Sequence[SourceFolder], told: Mapping[str, str]) -> dict[str, str]:
+    """Name the modality of every source.
+
+    Returns:
+        Name of the source to its modality, in the order of the sources.
+
+    Raises:
+        SetupError: If the modality of a source is told that is not there.
+    """
+    names = [folder.name for folder in folders]
+    for name in told:
+        if name not in names:
+            raise SetupError(
+                f"--modality {name}={told[name]}: there is no source {name}; the sources are {', '.join(names)}",
+                mend=f"--modality {names[0]}={told[name]}",
+            )
+    return {folder.name: modality_of(folder, told) for folder in folders}

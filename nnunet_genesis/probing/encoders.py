@@ -1,0 +1,121 @@
+"""The encoders that are compared: random initial weights first, then those of the files."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import torch
+
+from nnunet_genesis import encoder_file, hub
+from nnunet_genesis.checkpoint import FINAL_NAME, FOLDER_PREFIX, sha256_of_file
+from nnunet_genesis.encoder import PretrainedEncoder, load_encoder
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.interop import open_source
+from nnunet_genesis.networks import build_source_network
+from nnunet_genesis.pretraining.pooled_features import check_fits
+from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
+from nnunet_genesis.probing.seen_scans import SeenScans
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from nnunet_genesis.interop.source import SourceModel
+    from nnunet_genesis.plans import PlannedConfiguration
+
+LOGGER = logging.getLogger("nnunet_genesis")
+RANDOM = "random weights"
+
+
+@dataclass(frozen=True)
+class ProbedEncoder:
+    """One encoder.
+
+    Attributes:
+        name: For table and picture.
+        encoder: On the CPU, in eval mode.
+        seen: What it learned from; nothing for random weights.
+        origin: Plain values for the report.
+    """
+
+    name: str
+    encoder: PretrainedEncoder
+    seen: SeenScans
+    origin: Mapping[str, Any]
+
+
+def open_encoders(
+    files: Sequence[str], names: Sequence[str], planned: PlannedConfiguration, seed: int
+) -> list[ProbedEncoder]:
+    """Load encoders, and before them one with random weights per architecture.
+
+    The random weights are those that a pretraining with this seed begins with.
+
+    Args:
+        files: Anything that `load_encoder` reads.
+        names: One per file, or none: then they follow from the paths.
+        planned: The plans of the patches.
+        seed: Of the random weights.
+
+    Raises:
+        CheckpointError, TransferError: If a file holds no encoder.
+        SetupError: If an encoder does not fit the patches, or names and files do not match.
+    """
+    if names and len(names) != len(files):
+        raise SetupError(
+            f"--names: {len(names)} name(s) for {len(files)} checkpoint(s)", mend="one name per checkpoint, in order"
+        )
+    names = names or name_files(files)
+    if len({*names, RANDOM}) <= len(names):
+        raise SetupError("--names: two panels would have the same name", mend="give every checkpoint a name of its own")
+    loaded: list[ProbedEncoder] = []
+    architectures: list[tuple[SourceModel, list[str]]] = []
+    for file, name in zip(files, names, strict=True):
+        path = hub.resolve(file)
+        source = open_source(path)
+        encoder = load_encoder(path, in_channels=planned.num_channels).eval()
+        check_fits(encoder, planned, file, name)
+        seen = SeenScans.from_facts(source.facts)
+        if not seen.is_told:
+            LOGGER.warning(
+                "%s does not tell which scans it learned from: any of them may be among the test scans", name
+            )
+        origin = {"file": str(file), "sha256": sha256_of_file(path), "kind": source.kind, "tells_cases": seen.is_told}
+        loaded.append(ProbedEncoder(name, encoder, seen, origin))
+        alike = next((users for one, users in architectures if one.architecture == source.architecture), None)
+        if alike is None:
+            architectures.append((source, [name]))
+        else:
+            alike.append(name)
+    random = [
+        ProbedEncoder(
+            RANDOM if len(architectures) == 1 else f"{RANDOM} ({', '.join(users)})",
+            initial_encoder(source, planned.num_channels, seed),
+            SeenScans.from_facts({}),
+            {"seed": seed},
+        )
+        for source, users in architectures
+    ]
+    return random + loaded
+
+
+def initial_encoder(source: SourceModel, channels: int, seed: int) -> PretrainedEncoder:
+    """Build the encoder that a file describes with the weights that pretraining with a seed begins with."""
+    # torch's initialisers know only the global generator.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(numpy_generator(seed, Stream.INITIAL_WEIGHTS).integers(1 << 62)))
+        network = build_source_network(source, channels, channels)
+    return PretrainedEncoder(network.get_submodule("encoder"), channels, encoder_file.describe(source)).eval()
+
+
+def name_files(files: Sequence[str]) -> list[str]:
+    """Short names: the folder of a pretraining, and the file where it is not the final checkpoint."""
+    names = []
+    for file in files:
+        path = PurePosixPath(str(file).replace("\\", "/"))
+        folder = path.parent.name.removeprefix(FOLDER_PREFIX).split("__")[0]
+        names.append(folder if path.name == FINAL_NAME and folder else f"{folder}/{path.stem}".lstrip("/"))
+    return names if len(set(names)) == len(names) else [str(file) for file in files]
