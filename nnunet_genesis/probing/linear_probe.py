@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nnunet_genesis.probing.folds import deal
@@ -24,7 +23,7 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Inverse strengths of the regularisation (scikit-learn's C) that are tried (ours)."""
 UNTRIED_STRENGTH = 1e-2
 """What is taken where a class has one group, so that none can be tried on."""
-INNER_FOLDS = 4
+INNER_FOLDS = 3
 RESAMPLINGS = 2000
 """Bootstrap samples."""
 
@@ -76,7 +75,9 @@ def probe(
         split: Who tests whom.
         generator: Decides the inner folds and the bootstrap samples.
     """
-    classes, targets = np.unique(np.array(labels), return_inverse=True)
+    # Numbered as they come: where every source has a modality of its own, both probes are the same one.
+    classes = list(dict.fromkeys(labels))
+    targets = np.array([classes.index(label) for label in labels])
     names = np.array(groups)
     patches = features.shape[1]
     correct = []
@@ -90,7 +91,7 @@ def probe(
     recalls = _recalls(right, targets[tested], len(classes))
     low, high = bootstrap(right, targets[tested], names[tested], generator)
     return ProbeOutcome(
-        classes=tuple(str(name) for name in classes),
+        classes=tuple(classes),
         balanced_accuracy=float(recalls.mean()),
         low=low,
         high=high,
@@ -136,24 +137,39 @@ def _fit(
     targets: npt.NDArray[np.int64],
     groups: npt.NDArray[np.str_],
     generator: np.random.Generator,
-) -> tuple[GridSearchCV | LogisticRegression, float]:
-    """Choose the strength, then fit on all; of equally good strengths the strongest regularisation is taken."""
+) -> tuple[Pipeline, float]:
+    """Choose the strength, then fit on all patches of (scans, patches, features)."""
     _, patches, count = features.shape
-    flat, flat_targets = features.reshape(-1, count), np.repeat(targets, patches)
-    fold = deal(targets, groups, INNER_FOLDS, generator)
-    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=5000))
+    strength = _choose_strength(features, targets, deal(targets, groups, INNER_FOLDS, generator))
+    model = make_pipeline(StandardScaler(), _regression().set_params(C=strength))
+    return model.fit(features.reshape(-1, count), np.repeat(targets, patches)), strength
+
+
+def _choose_strength(
+    features: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], fold: npt.NDArray[np.int64]
+) -> float:
+    """Choose the strength with the best balanced accuracy over folds, of equally good ones the strongest."""
+    count, patches = features.shape[2], features.shape[1]
+    folds = np.unique(fold)
     present = len(np.unique(targets))
-    numbers = range(int(fold.max()) + 1)
-    if len(numbers) < 2 or any(len(np.unique(targets[fold != one])) < present for one in numbers):
-        model.set_params(logisticregression__C=UNTRIED_STRENGTH)
-        return model.fit(flat, flat_targets), UNTRIED_STRENGTH
-    of_patch = np.repeat(fold, patches)
-    sides = [(np.flatnonzero(of_patch != one), np.flatnonzero(of_patch == one)) for one in numbers]
-    search = GridSearchCV(
-        model, {"logisticregression__C": list(STRENGTHS)}, scoring="balanced_accuracy", cv=sides, error_score="raise"
-    )
-    search.fit(flat, flat_targets)
-    return search, float(search.best_params_["logisticregression__C"])
+    if len(folds) < 2 or any(len(np.unique(targets[fold != one])) < present for one in folds):
+        return UNTRIED_STRENGTH
+    correct = np.zeros((len(STRENGTHS), len(targets)))
+    for one in folds:
+        train, test = fold != one, fold == one
+        scaler = StandardScaler().fit(features[train].reshape(-1, count))
+        x_train, x_test = (scaler.transform(features[side].reshape(-1, count)) for side in (train, test))
+        model = _regression().set_params(warm_start=True)
+        for number, strength in enumerate(STRENGTHS):
+            model.set_params(C=strength).fit(x_train, np.repeat(targets[train], patches))
+            predicted = model.predict(x_test).reshape(-1, patches)
+            correct[number, test] = (predicted == targets[test, None]).mean(axis=1)
+    accuracies = [_recalls(right, targets, present).mean() for right in correct]
+    return STRENGTHS[int(np.argmax(np.round(accuracies, 6)))]
+
+
+def _regression() -> LogisticRegression:
+    return LogisticRegression(class_weight="balanced", max_iter=5000)
 
 
 def _recalls(correct: npt.NDArray[np.float64], targets: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.float64]:

@@ -57,7 +57,7 @@ def _draw_panel(panel: Any, one: ProbedFeatures, result: ProbeResult, *, by_umap
     for number, scan in enumerate(result.scans):
         colour, marker = _style(result, scan.source)
         points = projection.points[number]
-        panel.scatter(*points.T, s=9, color=colour, marker=marker, alpha=0.3, linewidths=0)
+        panel.scatter(*points.T, s=11, color=colour, marker=marker, alpha=0.4, linewidths=0)
         panel.scatter(*points.mean(axis=0), s=38, color=colour, marker=marker, edgecolors="black", linewidths=0.6)
     found = [
         f"{name} {outcome.balanced_accuracy:.2f} (chance {outcome.chance:.2f})"
