@@ -131,11 +131,11 @@ class ProbeResult:
             for number, (name, modality) in enumerate(zip(self.sources, self.modalities, strict=True))
         ]
         if self.split.kind == HELD_OUT:
-            how = "split: trained on the scans that pretraining learned from, tested on those that it did not"
+            how = "split: tested on scans that no pretraining learned from, trained on all others at once"
         else:
             how = (
-                f"SPLIT: CROSS-VALIDATION over scans, {len(self.split.folds)} folds: of some source too few scans were"
-                " learned from to train a probe on them alone and test it on all others"
+                f"SPLIT: CROSS-VALIDATION over scans, {len(self.split.folds)} folds: of some source too few scans are"
+                " left to train on beside those that test"
             )
         lines = [*per_source, how]
         if min(counts) < FEW_SCANS:

@@ -29,7 +29,8 @@ def draw_features(
     """Every scan has a place of its own in feature space, its patches lie closely around it."""
     generator = np.random.default_rng(seed)
     own = generator.normal(size=(scans, 1, FEATURES)) + np.broadcast_to(np.asarray(shift), (scans,))[:, None, None]
-    return (own + patch_noise * generator.normal(size=(scans, PATCHES, FEATURES))).astype(np.float32)
+    patches = own + patch_noise * generator.normal(size=(scans, PATCHES, FEATURES))
+    return np.asarray(patches, dtype=np.float32)
 
 
 def run(features: npt.NDArray[np.float32], labels: list[str], seed: int = 0) -> ProbeOutcome:
@@ -81,8 +82,8 @@ def test_the_interval_is_that_of_scans_not_of_patches() -> None:
     error = np.sqrt(sum(correct[targets == one].var() / 40 for one in (0, 1))) / 2
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.1)
     # Four equal scans per group know as much as one.
-    fourfold = [np.repeat(values, 4) for values in (correct, targets, alone)]
-    wide_low, wide_high = bootstrap(*fourfold, generator)
+    correct, targets, alone = (np.repeat(values, 4) for values in (correct, targets, alone))
+    wide_low, wide_high = bootstrap(correct, targets, alone, generator)
     assert wide_high - wide_low == pytest.approx(high - low, rel=0.1)
 
 
