@@ -23,7 +23,7 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Inverse strengths of the regularisation (scikit-learn's C) that are tried (ours)."""
 UNTRIED_STRENGTH = 1e-2
 """What is taken where a class has one group, so that none can be tried on."""
-INNER_FOLDS = 3
+INNER_FOLDS = 5
 RESAMPLINGS = 2000
 """Bootstrap samples."""
 
