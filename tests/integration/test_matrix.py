@@ -22,10 +22,6 @@ OF_ISSUE_6 = (
     "2d", "3d_fullres, inflated from 2d", "3d_lowres", "3d_cascade_fullres", "anisotropic", "ResEnc M", "ResEnc L",
     "ResEnc XL", "four channels", "region-based", "ignore label", "-num_gpus 2",
 )  # fmt: skip
-NOT_YET_RUN = {"3d_fullres", "3d_fullres, control", "ResEnc M", "ResEnc XL"}
-"""Rows that the page shows as not run."""
-TOKENS_NOT_YET_RUN = {"_frozen", "_scratch"}
-"""Tokens of those rows alone; test_schedules.py runs _scratch."""
 TOKENS = ("_full", "_warmup", "_sawtooth", "_frozen", "_layerwise", "_scratch")
 
 
@@ -46,12 +42,11 @@ def test_what_is_shown_was_run_as_the_rows_say() -> None:
     assert set(OF_ISSUE_6) <= set(ROWS)
     seen = read_results()["rows"]
     tried = "".join(row.tokens for row in ROWS.values() if row.name in seen)
-    assert {token for token in TOKENS if token not in tried} == TOKENS_NOT_YET_RUN
-    assert {name for name in ROWS if name not in seen} == NOT_YET_RUN
+    assert {token for token in TOKENS if token not in tried} == set()
+    assert {name for name in ROWS if name not in seen} == set()
     for row in ROWS.values():
-        if row.name not in NOT_YET_RUN:
-            assert seen[row.name]["trainer"] == row.trainer, f"{row.name} was run with another trainer: run it again"
-            assert set(COLUMNS) <= set(seen[row.name]), row.name
+        assert seen[row.name]["trainer"] == row.trainer, f"{row.name} was run with another trainer: run it again"
+        assert set(COLUMNS) <= set(seen[row.name]), row.name
 
 
 def test_no_cell_fails() -> None:
