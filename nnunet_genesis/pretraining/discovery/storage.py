@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.discovery.scan_table import ScanTable
 
 LOGGER = logging.getLogger("nnunet_genesis")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FOLDER_NAME = "discovery"
 """Folder of all discoveries inside the output folder of a pretraining."""
 FILE_NAME, PICTURE_NAME = "discovery.json", "discovery.png"
