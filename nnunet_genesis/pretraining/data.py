@@ -6,7 +6,6 @@ processes, and a continued run goes on with the very patches that it would have 
 
 from __future__ import annotations
 
-import math
 import signal
 import zlib
 from dataclasses import dataclass
@@ -17,14 +16,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from nnunet_genesis.pretraining.case_files import open_case, read_part
-from nnunet_genesis.pretraining.foreground import foreground_shares
+from nnunet_genesis.pretraining.crop_reading import as_tensor, read_crop
+from nnunet_genesis.pretraining.places import choose, draw_case, draw_first_voxels, foreground_inside
 from nnunet_genesis.pretraining.seeds import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    import numpy.typing as npt
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.pretraining.case_index import CaseIndex
@@ -34,9 +31,6 @@ Labels: TypeAlias = "Mapping[str, torch.Tensor]"
 """What is known of the patches of a batch, (batch,) int64 each, by name; ``source`` is the number of the source."""
 Patch = tuple[torch.Tensor, torch.Tensor, dict[str, int]]
 """(channels, *patch_size) float32; what of it is no padding, (spatial axes, 2) int64; its labels."""
-
-MAX_TRIES = 16
-"""Places looked at on the foreground map at most, before a patch is read; where none will do, the fullest is taken."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +82,16 @@ class PatchDataset(Dataset[Patch]):
     def locate(self, index: int) -> Place:
         """Decide where patch number `index` lies, any non-negative integer; nothing is read."""
         generator = np.random.default_rng([*self.seed, index])
-        source = min(int(np.searchsorted(self._limits, generator.random(), side="right")), len(self.indices) - 1)
+        source, case = draw_case(self.indices, self._limits, generator)
+        return self._draw_place(source, case, generator)
+
+    def _draw_place(self, source: int, case: int, generator: np.random.Generator) -> Place:
+        """Anywhere in a case, padded where it is too small."""
         cases = self.indices[source]
-        case = int(generator.integers(len(cases)))
         shape = cases.shapes[case].tolist()
-        first_voxels = _draw_first_voxels(shape, self._size, generator)
-        inside = math.prod(min(length, side) for length, side in zip(shape, self._size, strict=True))
-        shares = foreground_shares(cases.foreground[case], shape, first_voxels, self._size)
-        shares = shares * math.prod(self._size) / inside
-        good = shares >= 1 - self.max_background_share
-        chosen = int(good.argmax() if good.any() else shares.argmax())
+        first_voxels = draw_first_voxels(shape, self._size, generator)
+        shares = foreground_inside(cases.foreground[case], shape, first_voxels, self._size)
+        chosen = choose(shares, self.max_background_share)
         z, y, x = first_voxels[chosen].tolist()
         return Place(source, case, (z, y, x), float(shares[chosen]))
 
@@ -110,19 +104,10 @@ class PatchDataset(Dataset[Patch]):
         """
         place = self.locate(index)
         cases = self.indices[place.source]
-        file = cases.file(place.case)
-        source: list[slice] = [slice(None)]
-        inside: list[tuple[int, int]] = []
-        for length, side, first in zip(cases.shapes[place.case].tolist(), self._size, place.first_voxel, strict=True):
-            source.append(slice(max(0, first), min(length, first + side)))
-            inside.append((max(0, -first), max(0, -first) + source[-1].stop - source[-1].start))
-        patch = read_part(open_case(file), tuple(source), file)
-        if patch.shape[1:] != self._size:
-            padded = np.zeros((patch.shape[0], *self._size), dtype=np.float32)
-            padded[(slice(None), *(slice(start, stop) for start, stop in inside))] = patch
-            patch = padded
-        voxels = torch.from_numpy(patch.reshape(-1, *self.patch_size))
-        return voxels, torch.tensor(inside[-len(self.patch_size) :]), {"source": place.source}
+        shape = cases.shapes[place.case].tolist()
+        patch, inside = read_crop(cases.file(place.case), shape, place.first_voxel, self._size)
+        voxels = patch.reshape(-1, *self.patch_size)
+        return voxels, as_tensor(inside, len(self.patch_size)), {"source": place.source}
 
 
 def training_patches(sources: Sequence[Source], patch_size: tuple[int, ...], config: PretrainingConfig) -> PatchDataset:
@@ -184,16 +169,6 @@ def build_loader(dataset: Dataset[Patch], sampler: StepSampler, *, workers: int,
         worker_init_fn=_prepare_worker,
         prefetch_factor=4 if workers else None,
     )
-
-
-def _draw_first_voxels(
-    shape: Sequence[int], size: Sequence[int], generator: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """First voxels of `MAX_TRIES` patches by nnU-Net's rule: pad on both sides where the case is too short."""
-    missing = [max(0, side - length) for length, side in zip(shape, size, strict=True)]
-    lowest = [-count // 2 for count in missing]
-    highest = [length + count // 2 + count % 2 - side for length, side, count in zip(shape, size, missing, strict=True)]
-    return generator.integers(lowest, np.array(highest) + 1, size=(MAX_TRIES, 3))
 
 
 def _prepare_worker(_: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.pretraining.discovery.crop_reading import as_tensor, read_crop, read_resized
+from nnunet_genesis.pretraining.crop_reading import as_tensor, read_crop, read_resized
 from nnunet_genesis.pretraining.discovery.geometry import find_centres, first_voxels, size_in_voxels
 from nnunet_genesis.pretraining.seeds import Stream
 

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from nnunet_genesis.encoder import load_encoder
-from nnunet_genesis.pretraining.discovery.crop_reading import read_crop
+from nnunet_genesis.pretraining.crop_reading import read_crop
 from nnunet_genesis.pretraining.discovery.geometry import first_voxels, size_in_voxels
 from nnunet_genesis.pretraining.pooled_features import check_fits, pool_deepest
 

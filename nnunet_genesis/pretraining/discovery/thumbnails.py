@@ -14,8 +14,8 @@ from tqdm import tqdm
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.case_files import read_whole
 from nnunet_genesis.pretraining.discovery.boxes import measure_box
-from nnunet_genesis.pretraining.discovery.resampling import resample, resampling_weights
 from nnunet_genesis.pretraining.foreground import foreground_mask
+from nnunet_genesis.pretraining.resampling import resample, resampling_weights
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
-import torch
 
-from nnunet_genesis.pretraining.case_files import read_whole
 from nnunet_genesis.pretraining.discovery import autoencoder
 from nnunet_genesis.pretraining.discovery.autoencoder import learn_features
 from nnunet_genesis.pretraining.discovery.boxes import measure_box
-from nnunet_genesis.pretraining.discovery.crop_reading import read_crop, read_resized
 from nnunet_genesis.pretraining.discovery.geometry import distances, express_place, find_centres
 from nnunet_genesis.pretraining.discovery.neighbours import NeighbourSearch
-from nnunet_genesis.pretraining.discovery.resampling import resample, resampling_weights
 from nnunet_genesis.pretraining.discovery.thumbnails import SIDE, make_thumbnail
-from tests.preprocessed import smooth_cases, write_dataset
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@pytest.mark.parametrize("length", [1, 7, 32, 100])
-def test_resizing_is_that_of_torch_with_anti_aliasing(length: int) -> None:
-    image = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, length, 50)).astype(np.float32))
-    weights = [resampling_weights(0, side / new, new, range(side)) for side, new in ((1, 1), (length, 32), (50, 20))]
-    expected = torch.nn.functional.interpolate(image[:, 0][None], (32, 20), mode="bilinear", antialias=True)[0]
-    torch.testing.assert_close(resample(image, weights)[:, 0], expected, atol=1e-5, rtol=1e-4)
+from tests.preprocessed import smooth_cases
 
 
 def test_the_box_ignores_a_few_bright_voxels_of_noise() -> None:
@@ -68,37 +51,6 @@ def test_a_place_is_found_again_where_it_was_drawn(spacing: tuple[float, ...]) -
         assert distances(place, [place, (place[0], place[1] + 8, place[2])], (4, 16, 8), spacing).tolist() == [0, 0.5]
     else:
         assert place == (2.5 / 17, 13.5, (12.25 - 30) * 0.5)
-
-
-@pytest.mark.parametrize("first", [(0, 0, 0), (-3, 30, 5), (6, -10, 28), (50, 0, 0), (-9, 0, 0)])
-def test_crops_are_what_slicing_the_padded_scan_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: tuple[int, int, int]
-) -> None:
-    case = smooth_cases(1, (10, 40, 36), channels=2)
-    file = write_dataset(tmp_path, case, (8, 16, 16), monkeypatch) / "nnUNetPlans_cases" / "case_000.b2nd"
-    whole, size = read_whole(file), (8, 16, 12)
-    padded = np.pad(whole, ((0, 0), (60, 60), (60, 60), (60, 60)))
-    part = tuple(slice(60 + start, 60 + start + side) for start, side in zip(first, size, strict=True))
-    crop, inside = read_crop(file, (10, 40, 36), first, size)
-    np.testing.assert_array_equal(crop.numpy(), padded[(slice(None), *part)])
-    shown = np.pad(np.ones(whole.shape[1:]), 60)[part]
-    mask = np.zeros(size)
-    mask[tuple(slice(a, b) for a, b in inside)] = 1
-    np.testing.assert_array_equal(mask, shown)
-    same, same_inside = read_resized(file, (10, 40, 36), [float(start) for start in first], (1.0, 1.0, 1.0), size)
-    torch.testing.assert_close(same, crop, atol=1e-6, rtol=0)
-    assert same_inside == inside
-
-
-def test_resized_crops_are_padding_where_the_scan_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = {"case_000": np.ones((1, 6, 20, 20), dtype=np.float32)}
-    file = write_dataset(tmp_path, case, (4, 8, 8), monkeypatch) / "nnUNetPlans_cases" / "case_000.b2nd"
-    crop, inside = read_resized(file, (6, 20, 20), (0.0, -2.1, 10.5), (1.0, 1.25, 0.75), (4, 8, 16))
-    # Along y, voxel 0 covers [-2.1, -0.85] and voxel 1 [-0.85, 0.4]; along x, 12 voxels of 0.75 end at 19.5.
-    assert inside == [(0, 4), (2, 8), (0, 12)]
-    expected = torch.zeros(1, 4, 8, 16)
-    expected[0, :, 2:, :12] = 1
-    torch.testing.assert_close(crop, expected)
 
 
 def test_the_nearest_scans_are_those_of_a_plain_search() -> None:

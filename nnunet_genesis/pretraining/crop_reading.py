@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from nnunet_genesis.pretraining.case_files import open_case, read_part
-from nnunet_genesis.pretraining.discovery.resampling import reach, resample, resampling_weights
+from nnunet_genesis.pretraining.resampling import reach, resample, resampling_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
