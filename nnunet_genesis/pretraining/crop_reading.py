@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from nnunet_genesis.pretraining.case_files import open_case, read_part
-from nnunet_genesis.pretraining.resampling import reach, resample, resampling_weights
+from nnunet_genesis.pretraining.resampling import coarsened_weights, reach, resample, resampling_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from nnunet_genesis.pretraining.resampling import Coarsening
 
 Inside = list[tuple[int, int]]
 
@@ -45,7 +47,13 @@ def read_crop(
 
 
 def read_resized(
-    file: Path, shape: Sequence[int], start: Sequence[float], cell: Sequence[float], size: Sequence[int]
+    file: Path,
+    shape: Sequence[int],
+    start: Sequence[float],
+    cell: Sequence[float],
+    size: Sequence[int],
+    *,
+    coarsening: Sequence[Coarsening | None] | None = None,
 ) -> tuple[torch.Tensor, Inside]:
     """Cut a part and resize it, linearly and anti-aliased where it shrinks.
 
@@ -55,6 +63,7 @@ def read_resized(
         start: Where the crop begins, in voxels from the edge of the first one.
         cell: Voxels of the case per voxel of the crop.
         size: Voxels of the crop per axis.
+        coarsening: Per axis how it loses its finer detail in the same step, None where it does not.
 
     Returns:
         As `read_crop`; a voxel of the crop is inside where all that it covers is.
@@ -63,8 +72,14 @@ def read_resized(
         (min(max(0, math.ceil(-begin / step - 1e-9)), side), max(0, min(side, math.floor((n - begin) / step + 1e-9))))
         for n, begin, step, side in zip(shape, start, cell, size, strict=True)
     ]
-    voxels = [reach(*axis) for axis in zip(start, cell, size, shape, strict=True)]
-    weights = [resampling_weights(*axis) for axis in zip(start, cell, size, voxels, strict=True)]
+    voxels, weights = [], []
+    for axis, length in enumerate(shape):
+        grid, coarse = (start[axis], cell[axis], size[axis]), coarsening[axis] if coarsening else None
+        voxels.append(reach(*grid, length, coarsening=coarse))
+        if coarse is None:
+            weights.append(resampling_weights(*grid, voxels[-1]))
+        else:
+            weights.append(coarsened_weights(*grid, coarse, voxels[-1]))
     return _place(file, inside, size, [slice(one.start, one.stop) for one in voxels], weights=weights)
 
 

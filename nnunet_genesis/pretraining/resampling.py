@@ -1,13 +1,16 @@
-"""Resize a part of an image to a fixed number of voxels: linear, and anti-aliased where it shrinks."""
+"""Resize a part of an image to a fixed number of voxels: linear, anti-aliased where it shrinks, coarser if wanted."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+GAUSSIAN_REACH = 4.0
+"""A Gaussian ends at so many times its width."""
 
 
 def resampling_weights(start: float, cell: float, count: int, voxels: range) -> torch.Tensor:
@@ -31,9 +34,44 @@ def resampling_weights(start: float, cell: float, count: int, voxels: range) -> 
     return (weights / weights.sum(1, keepdim=True).clamp(min=1e-12)).float()
 
 
-def reach(start: float, cell: float, count: int, length: int) -> range:
-    """Voxels of an axis of `length` voxels that `resampling_weights` has a use for."""
-    margin = max(1.0, cell)
+class Coarsening(NamedTuple):
+    """How an axis loses its finer detail.
+
+    Attributes:
+        cells: Larger cells over the whole length, which the axis is sampled at before it is interpolated linearly.
+        blur: Width sigma of the Gaussian that it is sampled with, in voxels, at least 0.4: narrower ones fall between
+            the voxels.
+    """
+
+    cells: int
+    blur: float
+
+
+def coarsened_weights(start: float, cell: float, count: int, coarsening: Coarsening, voxels: range) -> torch.Tensor:
+    """Weights that blur an axis, sample it at larger cells and interpolate these to the wanted ones, all in one.
+
+    Args:
+        start: Where the first cell begins, in voxels.
+        cell: Length of a wanted cell in voxels.
+        count: Number of wanted cells.
+        coarsening: Number of the larger cells, and the blur.
+        voxels: As for `resampling_weights`.
+
+    Returns:
+        As `resampling_weights`.
+    """
+    cells, blur = coarsening
+    middles = start + (torch.arange(cells, dtype=torch.float64) + 0.5) * count * cell / cells
+    centres = torch.arange(voxels.start, voxels.stop, dtype=torch.float64) + 0.5
+    distance = (middles[:, None] - centres).abs() / blur
+    weights = torch.where(distance <= GAUSSIAN_REACH, torch.exp(-0.5 * distance.square()), 0.0)
+    sampling = (weights / weights.sum(1, keepdim=True).clamp(min=1e-12)).float()
+    return resampling_weights(0.0, cells / count, count, range(cells)) @ sampling
+
+
+def reach(start: float, cell: float, count: int, length: int, *, coarsening: Coarsening | None = None) -> range:
+    """Voxels of an axis of `length` voxels that its weights have a use for."""
+    margin = max(1.0, cell) if coarsening is None else GAUSSIAN_REACH * coarsening.blur
     first = min(max(0, int(start - margin)), length)
     return range(first, max(first, min(length, int(start + count * cell + margin) + 1)))
 

@@ -1,0 +1,1 @@
+"""Tests of patches at several scales."""
