@@ -1,11 +1,11 @@
-"""How well the scale of a patch is told from its power spectrum alone, on held-out scans: as it is, and as it is hidden.
+"""How well the scale of a patch is told from its power spectrum alone, as it is and with its sharpness hidden.
 
     python -m benchmarks.scale_spectrum --json
 
-Logistic regression on the log power of twelve shells of frequency; whole scans (of hippocampus, whole subjects) are held
-out. Chance is 1/3. "shape" is the spectrum without its mean: what is left when contrast says nothing, as after the curves
-that pretexts send intensities through. "anatomy alone" is the reference: so coarse that nothing of the scanner is left.
-Real scans are those of tests/real_data.py; "alike" are written ones that look alike at every magnification.
+Logistic regression on the log power of twelve shells of frequency. Whole scans are held out, of hippocampus whole
+subjects. Chance is 1/3. "shape" is the spectrum without its mean: what is left when contrast says nothing. "anatomy
+alone" is the reference: so coarse that nothing of the scanner is left. Real scans are those of tests/real_data.py;
+"alike" are written ones that look alike at every magnification.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ from nnunet_genesis.pretraining.seeds import Stream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
+
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.pretraining.case_index import CaseIndex
     from nnunet_genesis.pretraining.data import Patch
@@ -145,22 +147,25 @@ class ScaledPatches(PatchDataset):
             its labels: ``source``, and ``scale``, the number of its scale or `NO_LABEL`.
         """
         place = self.locate(index)
+        voxels, inside = self.read(place)
+        return voxels, inside, {"source": place.source, "scale": place.label}
+
+    def read(self, place: ScaledPlace) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read the patch at a place: voxels and what of them is no padding, as `__getitem__`."""
         cases = self.indices[place.source]
         file, shape = cases.file(place.case), cases.shapes[place.case].tolist()
         if place.scale == 0 and place.sharpness is None:
             patch, inside = read_crop(file, shape, place.first_voxel, self._size)
         else:
-            scale = SCALES[place.scale]
+            scale, sharpness = SCALES[place.scale], place.sharpness
             step = [1.0] * (3 - self._num_axes) + [scale] * self._num_axes
             start = [
                 first - side * (cell - 1) / 2
                 for first, side, cell in zip(place.first_voxel, self._size, step, strict=True)
             ]
-            sharpness = place.sharpness
             coarsening = None if sharpness is None else sharpness.coarsen(self._size, scale, self._num_axes)
             patch, inside = read_resized(file, shape, start, step, self._size, coarsening=coarsening)
-        labels = {"source": place.source, "scale": place.label}
-        return patch.reshape(-1, *self.patch_size), as_tensor(inside, self._num_axes), labels
+        return patch.reshape(-1, *self.patch_size), as_tensor(inside, self._num_axes)
 
 
 def training_scaled_patches(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from nnunet_genesis.pretraining.data import StepSampler, build_loader
 from nnunet_genesis.pretraining.resampling import Coarsening
 from nnunet_genesis.pretraining.scales.carrying import SCALES, carried
 from nnunet_genesis.pretraining.scales.patches import NO_LABEL, ScaledPatches
+from nnunet_genesis.pretraining.scales.sharpness import SCANNER_BLUR, Sharpness
 from tests.indices import written_index
 from tests.preprocessed import smooth_cases, write_dataset
 
@@ -175,6 +177,20 @@ def test_fine_detail_is_gone_at_every_scale_and_coarse_detail_stays(written: Wri
             kept[period] = np.mean([patches[number][0].numpy().std() / np.sqrt(0.5) for number in chosen])
         assert kept[2.2] < 0.12
         assert kept[32.0] > 0.8
+
+
+def test_a_scanners_point_is_equally_wide_at_every_scale(written: Written) -> None:
+    """A point that the scanner blurred as assumed, in the middle of a slice, has the width that was drawn."""
+    x = np.arange(120) - 60 + 0.5
+    point = np.exp(-0.5 * np.square(x / SCANNER_BLUR))
+    image = np.broadcast_to(point[:, None] * point, (1, 3, 120, 120)).astype(np.float32)
+    patches = written([image], (48, 48))
+    place = replace(patches.locate(0), first_voxel=(1, 36, 36), sharpness=Sharpness(1.0, 1.6))
+    position = np.arange(48) + 0.5 - 24
+    for scale in range(3):
+        profile = patches.read(replace(place, scale=scale))[0][0].double().sum(0).numpy()
+        assert (profile * position).sum() / profile.sum() == pytest.approx(0, abs=1e-3)
+        assert np.sqrt((profile * position**2).sum() / profile.sum()) == pytest.approx(1.6, rel=0.02)
 
 
 def test_one_step_is_blurring_sampling_and_interpolating(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

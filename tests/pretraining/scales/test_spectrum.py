@@ -57,17 +57,29 @@ def test_scans_that_look_alike_at_every_magnification_leave_chance(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "most", "patch_size", "count"),
-    [("hippocampus", 40, (14, 22, 14), 500), ("sts_ct", 8, (16, 32, 32), 500), ("sts_ct", 8, (32, 32), 500)],
+    ("name", "patch_size"),
+    [
+        ("hippocampus", (14, 22, 14)),
+        ("sts_ct", (32, 32)),
+        pytest.param("sts_ct", (16, 32, 32), marks=pytest.mark.slow),
+    ],
 )
-def test_on_real_scans_what_is_left_is_anatomy(
-    tmp_path: Path, name: str, most: int, patch_size: tuple[int, ...], count: int
+def test_on_real_scans_sharpness_tells_and_what_is_left_is_anatomy(
+    tmp_path: Path, name: str, patch_size: tuple[int, ...]
 ) -> None:
-    index, groups = real_scans(tmp_path, name, most)
+    index, groups = real_scans(tmp_path, name, 40)
     plain, hidden, anatomy = (
-        spectra(index, groups, patch_size, coarseness, count).without_gain().accuracy()
+        spectra(index, groups, patch_size, coarseness, 500).accuracy()
         for coarseness in (None, COARSENESS, ANATOMY_ALONE)
     )
-    assert plain.low > CHANCE + 0.05, f"sharpness tells: {plain}"
-    assert hidden.mean < plain.mean - 0.05, f"it tells less: {hidden} after {plain}"
-    assert hidden.mean < anatomy.mean + 0.08, f"no more than anatomy does: {hidden}, {anatomy}"
+    assert plain.low > CHANCE + 0.02, f"sharpness tells: {plain}"
+    assert hidden.mean < plain.mean - 0.03, f"it tells less: {hidden} after {plain}"
+    assert hidden.mean < anatomy.mean + 0.06, f"no more than anatomy does: {hidden}, {anatomy}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sts_ct", "sts_mr_t1"])
+def test_on_large_real_scans_the_shape_of_the_spectrum_stays_near_chance(tmp_path: Path, name: str) -> None:
+    index, groups = real_scans(tmp_path, name, 40)
+    hidden = spectra(index, groups, (16, 32, 32), COARSENESS, 1000).without_gain().accuracy()
+    assert hidden.mean < CHANCE + 0.1, str(hidden)
