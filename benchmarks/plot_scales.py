@@ -30,7 +30,7 @@ ROWS = tuple(
     for coarseness in (None, COARSENESS)
 )
 PATCH = (16, 64, 64)
-SHOWN = Sharpness(1.5, 1.25)
+SHOWN = Sharpness(1.5, 1.43)
 """The middle of what is drawn."""
 SPECTRUM_PATCH, SPECTRUM_PATCHES = (16, 32, 32), 400
 COLOURS = ("tab:blue", "tab:orange", "tab:green")

@@ -5,7 +5,7 @@
 Logistic regression on the log power of twelve shells of frequency. Whole scans are held out, of hippocampus whole
 subjects. Chance is 1/3. "shape" is the spectrum without its mean: what is left when contrast says nothing. "anatomy
 alone" is the reference: so coarse that nothing of the scanner is left. Real scans are those of tests/real_data.py;
-"alike" are written ones that look alike at every magnification.
+"alike" are written ones that look alike at every magnification, seen by a scanner with a blur of so many voxels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.case_index import CaseIndex
 
 SETS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "alike": ("", (24, 24, 24)),
+    **{f"alike, blur {blur}": (str(blur), (24, 24, 24)) for blur in (0.2, 0.8, 1.2, 2.0)},
     "hippocampus": ("hippocampus", (14, 22, 14)),
     "sts_mr_t1": ("sts_mr_t1", (16, 32, 32)),
     "sts_ct": ("sts_ct", (16, 32, 32)),
@@ -40,10 +40,10 @@ WAYS = {"as it is": None, "hidden": COARSENESS, "anatomy alone": (4.0, 5.0)}
 
 def open_set(folder: Path, name: str, most: int) -> tuple[CaseIndex, npt.NDArray[np.int64]]:
     """Write the scans of a set, and number its patients."""
-    if name:
+    if name.startswith(("hippocampus", "sts")):
         return real_scans(folder, name, most)
     generator = np.random.default_rng(0)
-    scans = {f"scan_{number:02d}": scale_free_scan(72, generator) for number in range(12)}
+    scans = {f"scan_{number:02d}": scale_free_scan(72, generator, blur=float(name)) for number in range(12)}
     return write_scans(folder, scans, -np.inf), np.arange(len(scans))
 
 
