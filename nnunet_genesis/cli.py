@@ -208,6 +208,8 @@ def _resolve_config(
     # The plans' batch, rounded up to what the processes can share.
     batch_size = math.ceil(planned.batch_size / processes) * processes
     settings = {"pretext": DEFAULT_PRETEXT, "batch_size": batch_size, **explicit}
+    if settings["pretext"] == "universal-model":
+        settings.setdefault("source_weights", "modality")
     settings.setdefault("learning_rate", DEFAULT_LEARNING_RATES[settings.get("optimizer", "adamw")])
     return PretrainingConfig(**settings)
 

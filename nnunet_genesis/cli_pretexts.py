@@ -27,6 +27,7 @@ class PretextFlag:
         metavar: What stands for the value in the help.
         help: What it does.
         nargs: How many values make a tuple, as argparse says it; None for a single value.
+        constant: The value that the flag stands for where it takes none, else None.
     """
 
     flag: str
@@ -35,6 +36,7 @@ class PretextFlag:
     metavar: str | tuple[str, ...]
     help: str
     nargs: int | str | None = None
+    constant: float | bool | None = None
 
     @property
     def destination(self) -> str:
@@ -47,6 +49,7 @@ PRETEXT_FLAGS = (
         "--shuffling-window",
         {
             "models-genesis": "models_genesis.shuffling_max_window_voxels",
+            "universal-model": "models_genesis.shuffling_max_window_voxels",
             "masked-genesis": "masked_genesis.shuffling_max_window_voxels",
         },
         int,
@@ -81,6 +84,52 @@ PRETEXT_FLAGS = (
         float,
         "SHARE",
         "share of the run with classification alone, at its beginning (default: 0)",
+    ),
+    PretextFlag(
+        "--modality",
+        {"universal-model": "universal_model.modality"},
+        str,
+        "SOURCE=NAME",
+        "modality of a pool or dataset, e.g. chest_ct=CT (default: the channels' names; pools have none)",
+        nargs="+",
+    ),
+    PretextFlag(
+        "--scale-weight",
+        {"universal-model": "universal_model.scale_weight"},
+        float,
+        "W",
+        "weight of telling the scale of a crop; 0 leaves it out (default: 0.1)",
+    ),
+    PretextFlag(
+        "--adversary-weight",
+        {"universal-model": "universal_model.adversary_weight"},
+        float,
+        "W",
+        "strength of hiding the modality at the end of the run; 0 leaves it out (default: 0.1)",
+    ),
+    PretextFlag(
+        "--no-scale",
+        {"universal-model": "universal_model.scale_weight"},
+        float,
+        "",
+        "the same as --scale-weight 0",
+        constant=0.0,
+    ),
+    PretextFlag(
+        "--no-adversary",
+        {"universal-model": "universal_model.adversary_weight"},
+        float,
+        "",
+        "the same as --adversary-weight 0",
+        constant=0.0,
+    ),
+    PretextFlag(
+        "--alternating",
+        {"universal-model": "universal_model.alternating"},
+        bool,
+        "",
+        "the classifier of modalities and the encoder learn in turns, not both at once",
+        constant=True,
     ),
     PretextFlag(
         "--mask-ratio",
@@ -121,13 +170,12 @@ def add_setting_flags(parser: argparse.ArgumentParser, flags: Sequence[str]) -> 
     for one in PRETEXT_FLAGS:
         if one.flag not in flags:
             continue
+        told = f"{', '.join(one.settings)}: {one.help}".replace("%", "%%")
+        if one.constant is not None:
+            group.add_argument(one.flag, dest=one.destination, action="store_const", const=one.constant, help=told)
+            continue
         group.add_argument(
-            one.flag,
-            dest=one.destination,
-            type=one.type,
-            nargs=one.nargs,
-            metavar=one.metavar,
-            help=f"{', '.join(one.settings)}: {one.help}".replace("%", "%%"),
+            one.flag, dest=one.destination, type=one.type, nargs=one.nargs, metavar=one.metavar, help=told
         )
 
 

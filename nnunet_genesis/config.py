@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 PRETEXTS = {
     "models-genesis": "restore patches from shuffling, non-linear intensity and painting (arXiv 1908.06912)",
+    "universal-model": "restore patches of several modalities and scales, tell the scale, hide the modality"
+    " (arXiv 2010.06107)",
     "semantic-genesis": "tell anatomical places apart and restore them (arXiv 2007.06959)",
     "masked": "restore hidden blocks (arXiv 2410.23132)",
     "masked-genesis": "restore hidden blocks, and visible ones from distortions",
@@ -23,6 +25,7 @@ SOURCE_WEIGHTS = {
     "sqrt": "by the square root of the number of cases",
     "uniform": "every source alike",
     "proportional": "every case alike",
+    "modality": "every modality alike, its sources by the square root of their number of cases",
 }
 DEFAULT_LEARNING_RATES = {"adamw": 1e-3, "sgd": 1e-2}
 
@@ -223,6 +226,34 @@ class MaskedGenesisConfig(MaskedConfig):
 
 
 @dataclass(frozen=True)
+class UniversalModelConfig:
+    """Settings of the Universal Model's parts, all (ours): the published sizes and weights are unknown.
+
+    Attributes:
+        scale_weight: Weight of the classifier of scales beside the error of restoration; 0 leaves it out.
+        adversary_weight: Strength of the reversed gradient of the classifier of modalities at the end of the run; 0
+            leaves it out.
+        alternating: Whether the classifier of modalities and the encoder learn in turns.
+        modality: ``SOURCE=NAME``, where the channels' names do not tell.
+    """
+
+    scale_weight: float = 0.1
+    adversary_weight: float = 0.1
+    alternating: bool = False
+    modality: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            SetupError: With the flag, and the values that can.
+        """
+        for flag, weight in (("--scale-weight", self.scale_weight), ("--adversary-weight", self.adversary_weight)):
+            if not weight >= 0:
+                raise SetupError(f"{flag} {weight}: must not be negative", mend=f"{flag} 0.1")
+
+
+@dataclass(frozen=True)
 class PretrainingConfig:
     """What a run does, apart from where its data and output lie.
 
@@ -248,6 +279,7 @@ class PretrainingConfig:
         max_background_share: Places with more background than this are drawn again (ours).
         models_genesis: Settings of Models Genesis.
         semantic_genesis: Settings of Semantic Genesis.
+        universal_model: Settings of the Universal Model; its restoration has those of Models Genesis.
         masked: Settings of masked restoration.
         masked_genesis: Settings of masked Genesis.
     """
@@ -273,6 +305,7 @@ class PretrainingConfig:
     max_background_share: float = 0.75
     models_genesis: ModelsGenesisConfig = field(default_factory=ModelsGenesisConfig)
     semantic_genesis: SemanticGenesisConfig = field(default_factory=SemanticGenesisConfig)
+    universal_model: UniversalModelConfig = field(default_factory=UniversalModelConfig)
     masked: MaskedConfig = field(default_factory=MaskedConfig)
     masked_genesis: MaskedGenesisConfig = field(default_factory=MaskedGenesisConfig)
 

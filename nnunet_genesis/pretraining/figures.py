@@ -87,7 +87,9 @@ def draw_progress(
     top.legend(fontsize="small")
     top.grid(alpha=0.3, which="both")
     for name, chance in (chances or {}).items():
-        (line,) = panels[1].plot(epochs, [entry[f"val_{name}"] for entry in history], label=name, marker=marker, ms=3)
+        (line,) = panels[1].plot(
+            epochs, [entry.get(f"val_{name}", np.nan) for entry in history], label=name, marker=marker, ms=3
+        )
         panels[1].axhline(chance, color=line.get_color(), linestyle=":", linewidth=1, label=f"chance: {chance:.3g}")
         panels[1].set_ylim(0, 1)
         panels[1].set_ylabel("held-out scans")

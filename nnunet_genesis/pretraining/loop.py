@@ -120,6 +120,7 @@ def train(
             config.batch_size, torch_generator(config.seed, Stream.TRAIN_DISTORTIONS, state.step)
         ).select(own)
         pairs = pretext.make_pairs(patches, inside, parameters, out=pairs)
+        pretext.enter_step(network.heads, state.step, state.step / total_steps)
         outputs: NetworkOutputs = wrapped(pairs.distorted)
         losses = {
             **pretext.restoration_losses(outputs.restored, pairs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import SetupError
@@ -10,7 +11,11 @@ from nnunet_genesis.pretraining.unlabeled.pool import Pool
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from nnunet_genesis.config import UniversalModelConfig
     from nnunet_genesis.pretraining.source_folders import SourceFolder
+    from nnunet_genesis.pretraining.sources import Source
+
+LOGGER = logging.getLogger("nnunet_genesis")
 
 
 def parse_modalities(texts: Sequence[str]) -> dict[str, str]:
@@ -71,3 +76,25 @@ def modalities_of(folders: Sequence[SourceFolder], told: Mapping[str, str]) -> d
                 mend=f"--modality {names[0]}={told[name]}",
             )
     return {folder.name: modality_of(folder, told) for folder in folders}
+
+
+def find_modalities(
+    sources: Sequence[Source], folders: Sequence[SourceFolder], config: UniversalModelConfig
+) -> dict[str, str]:
+    """Modality of every source that a run learns from, for the adversary of the Universal Model.
+
+    Raises:
+        SetupError: If nothing tells the modality of a source and it matters, or one is told that is not there.
+    """
+    told = parse_modalities(config.modality)
+    modalities = modalities_of(folders, told)
+    guessed = [folder.name for folder in folders if is_guessed(folder, told)]
+    if guessed and config.adversary_weight:
+        raise SetupError(
+            f"nothing tells the modality of pool {guessed[0]}, and the adversary would take its name for one",
+            mend=f"--modality {' '.join(f'{name}=MR' for name in guessed)} (or CT, PET, ...), or --adversary-weight 0",
+        )
+    used = {source.name: modalities[source.name] for source in sources}
+    if config.adversary_weight and len(set(used.values())) < 2:
+        LOGGER.warning("all sources are %s: there is no modality to hide, the adversary is off", *set(used.values()))
+    return used

@@ -87,6 +87,8 @@ class Monitor:
             entry["steps_per_second"],
         )
         for name, chance in validation.pretext.chances.items():
+            if f"val_{name}" not in entry:
+                continue
             low, high = score_interval(entry[f"val_{name}"], validation.num_distinct)
             LOGGER.info(
                 "  %s on held-out scans: %.3f (95 %% interval over %d patches %.3f to %.3f, chance %.3f)",

@@ -53,7 +53,7 @@ def preview(planned: PlannedConfiguration, config: PretrainingConfig, output: Pa
     intensities = measure_range(planned, samples)
     # What a pretext prepares is kept where pretraining will look for it.
     kept = planned.results_folder / checkpoint.folder_name(config.pretext, planned.plans_name, planned.configuration)
-    prepared = prepare_pretext(config, planned, sources, folder=kept, workers=os.cpu_count() or 1)
+    prepared = prepare_pretext(config, planned, sources, folders=folders, folder=kept, workers=os.cpu_count() or 1)
     pretext = build_pretext(config, planned, intensities, prepared)
     dataset = pretext.training_patches(sources, config)
     patches = [dataset[number] for number in range(count)]

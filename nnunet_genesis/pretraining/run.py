@@ -141,6 +141,7 @@ def _run(
             config,
             planned,
             sources,
+            folders=folders,
             folder=options.output,
             workers=options.workers,
             earlier=resumed and resumed["genesis"],
@@ -171,8 +172,8 @@ def _run(
     )
     validation = ValidationPairs(
         [
-            ValidationSource(source.name, held_out, source.chance)
-            for source in sources
+            ValidationSource(source.name, held_out, source.chance, number)
+            for number, source in enumerate(sources)
             if len(source.validation) and (held_out := pretext.validation_patches(source, config)) is not None
         ],
         pretext,

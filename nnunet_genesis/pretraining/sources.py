@@ -11,6 +11,7 @@ import numpy as np
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.exclusion_list import SCAN_PREFIX
+from nnunet_genesis.pretraining.modalities import modalities_of, parse_modalities
 from nnunet_genesis.pretraining.source_folders import OWN_CASES, SourceFolder
 from nnunet_genesis.pretraining.source_index import open_index
 from nnunet_genesis.pretraining.split import draw_validation_cases
@@ -120,8 +121,11 @@ def open_sources(
             mend=f"add images and run nnUNetv2_plan_and_preprocess -d {int(planned.dataset_name[7:10])},"
             " or add unlabeled scans with genesis preprocess-unlabeled and name them with --pools",
         )
-    weights = [weigh(config.source_weights, len(source.train)) for source in sources]
-    return [replace(source, chance=weight / sum(weights)) for source, weight in zip(sources, weights, strict=True)]
+    modalities = modalities_of(folders, parse_modalities(config.universal_model.modality))
+    chances = weigh(
+        config.source_weights, [len(source.train) for source in sources], [modalities[one.name] for one in sources]
+    )
+    return [replace(source, chance=chance) for source, chance in zip(sources, chances, strict=True)]
 
 
 def qualified(source_name: str, case: str) -> str:
@@ -129,9 +133,29 @@ def qualified(source_name: str, case: str) -> str:
     return case if source_name == OWN_CASES else f"{source_name}/{case}"
 
 
-def weigh(rule: str, num_cases: int) -> float:
-    """Weight of a source with this many training cases: "sqrt", "uniform" or "proportional"."""
-    return {"sqrt": math.sqrt(num_cases), "uniform": 1.0, "proportional": float(num_cases)}[rule]
+def weigh(rule: str, num_cases: Sequence[int], modalities: Sequence[str]) -> list[float]:
+    """How often each source is drawn from.
+
+    Args:
+        rule: One of `nnunet_genesis.config.SOURCE_WEIGHTS`.
+        num_cases: Training cases per source.
+        modalities: Modality per source.
+
+    Returns:
+        Shares that add up to 1.
+    """
+    if rule == "uniform":
+        weights = [1.0] * len(num_cases)
+    elif rule == "proportional":
+        weights = [float(count) for count in num_cases]
+    else:
+        weights = [math.sqrt(count) for count in num_cases]
+    if rule == "modality":
+        totals = dict.fromkeys(modalities, 0.0)
+        for weight, name in zip(weights, modalities, strict=True):
+            totals[name] += weight
+        weights = [weight / totals[name] for weight, name in zip(weights, modalities, strict=True)]
+    return [weight / sum(weights) for weight in weights]
 
 
 def _find_forbidden(

@@ -56,11 +56,13 @@ class ValidationSource:
         name: Name of the source.
         patches: Its held-out patches.
         chance: Its share of the training patches, and its weight in the validation loss.
+        number: Its number among the sources that pretraining draws from: the label ``source`` of its patches.
     """
 
     name: str
     patches: Dataset[Patch]
     chance: float
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Evaluation:
     Attributes:
         loss: Sum of the pretext's losses, sources weighed by how often pretraining draws from them.
         losses: Each loss by its name, weighed likewise.
-        scores: Each score of the pretext's heads, over all pairs alike.
+        scores: Each score of the pretext's heads, over all pairs that it has something to say of, if there are any.
         restoration: Sum of the losses of restoration per source, as the baselines are.
         pairs: Number of pairs.
     """
@@ -119,7 +121,9 @@ class ValidationPairs:
         patch, inside, labels = source.patches[own_number]
         parameters = self.parameters.select(slice(number, number + 1))
         self.pairs[number] = self.pretext.make_pairs(patch[None], inside[None], parameters)
-        self.patch_labels[number] = {name: torch.tensor([label]) for name, label in labels.items()}
+        self.patch_labels[number] = {
+            name: torch.tensor([label]) for name, label in {**labels, "source": source.number}.items()
+        }
 
     def baselines(self) -> Baselines:
         """Measure what returning the input, the blurred input or a constant gives (on the first process)."""
@@ -159,7 +163,11 @@ class ValidationPairs:
         return Evaluation(
             loss=sum(losses.values()),
             losses=losses,
-            scores={name: float(own.mean()) for (kind, name), own in values.items() if kind == "score"},
+            scores={
+                name: float(own.nanmean())
+                for (kind, name), own in values.items()
+                if kind == "score" and not bool(own.isnan().all())
+            },
             restoration=self._by_source(cast("torch.Tensor", restoration)),
             pairs=len(self.names),
         )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.intensities import IntensityRange
     from nnunet_genesis.pretraining.pretexts.base import Pretext
+    from nnunet_genesis.pretraining.source_folders import SourceFolder
     from nnunet_genesis.pretraining.sources import Source
 
 
@@ -36,6 +37,7 @@ def prepare_pretext(
     planned: PlannedConfiguration,
     sources: Sequence[Source],
     *,
+    folders: Sequence[SourceFolder],
     folder: Path,
     workers: int,
     earlier: Mapping[str, Any] | None = None,
@@ -46,6 +48,7 @@ def prepare_pretext(
         config: The run's configuration.
         planned: The dataset's plans.
         sources: The cases of the run.
+        folders: Where the sources lie.
         folder: Output folder, where results are kept for the next time.
         workers: Threads that read.
         earlier: The ``genesis`` entry of the run that is continued.
@@ -53,6 +56,10 @@ def prepare_pretext(
     Raises:
         GenesisError: If the pretext cannot work on these cases.
     """
+    if config.pretext == "universal-model":
+        from nnunet_genesis.pretraining.modalities import find_modalities
+
+        return find_modalities(sources, folders, config.universal_model)
     if config.pretext != "semantic-genesis":
         return None
     from nnunet_genesis.pretraining.discovery.discover import discover
@@ -90,6 +97,12 @@ def build_pretext(
         from nnunet_genesis.pretraining.pretexts.semantic_genesis import SemanticGenesis
 
         return SemanticGenesis(config.semantic_genesis, intensities, prepared)
+    if config.pretext == "universal-model":
+        from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
+        from nnunet_genesis.pretraining.pretexts.universal_model import UniversalModel
+
+        restoration = ModelsGenesis(config.models_genesis, planned.patch_size, intensities)
+        return UniversalModel(restoration, config.universal_model, prepared)
     if config.pretext == "masked":
         from nnunet_genesis.pretraining.pretexts.masked import Masked, find_block
 

@@ -125,7 +125,7 @@ class Pretext(ABC, Generic[ParametersT]):
         return {}
 
     def head_scores(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> Mapping[str, torch.Tensor]:
-        """Named shares of what the heads get right, for people: (batch,) each, in [0, 1]."""
+        """Named shares of what the heads get right, (batch,) each, in [0, 1]; NaN where nothing is asked."""
         del heads, labels
         return {}
 
@@ -133,6 +133,10 @@ class Pretext(ABC, Generic[ParametersT]):
     def chances(self) -> Mapping[str, float]:
         """What guessing would score, for each of `head_scores`."""
         return {}
+
+    def enter_step(self, heads: nn.Module | None, step: int, progress: float) -> None:
+        """Prepare the heads for a training step, at a share of the run in [0, 1]; the same in every process."""
+        del heads, step, progress
 
     def loss_weights(self, progress: float) -> Mapping[str, float]:
         """Factors of losses in training at a share of the run in [0, 1], besides 1 for those that are not named."""

@@ -87,7 +87,7 @@ def test_a_continued_run_finds_its_own_discovery_whatever_it_followed_from(
     run(planned, sources, tmp_path, DiscoveryConfig(num_classes=4))
     config = PretrainingConfig("semantic-genesis", batch_size=2)
     earlier = {"pretext_settings": {"discovered": own.digest()}}
-    assert prepare_pretext(config, planned, sources, folder=tmp_path, workers=1, earlier=earlier) == own
+    assert prepare_pretext(config, planned, sources, folders=[], folder=tmp_path, workers=1, earlier=earlier) == own
 
 
 def test_places_are_apart_and_crops_lie_in_the_box_of_their_reference(

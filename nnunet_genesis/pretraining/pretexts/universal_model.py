@@ -1,0 +1,149 @@
+"""Universal Model (Zhang et al., arXiv 2010.06107): restoration, the scale of a crop, and what modalities share."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from nnunet_genesis.pretraining.pretexts.base import Pretext
+from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis, ModelsGenesisParameters
+from nnunet_genesis.pretraining.pretexts.parts import ModalityAdversary, Part, PartHeads, ScaleClassifier
+from nnunet_genesis.pretraining.scales.carrying import SCALES
+from nnunet_genesis.pretraining.scales.patches import training_scaled_patches, validation_scaled_patches
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from torch import nn
+    from torch.utils.data import Dataset
+
+    from nnunet_genesis.config import PretrainingConfig, UniversalModelConfig
+    from nnunet_genesis.plans import PlannedConfiguration
+    from nnunet_genesis.pretraining.data import Labels, Patch
+    from nnunet_genesis.pretraining.pretexts.base import RestorationPairs
+    from nnunet_genesis.pretraining.sources import Source
+
+LOGGER = logging.getLogger("nnunet_genesis")
+
+
+class UniversalModel(Pretext[ModelsGenesisParameters]):
+    """Models Genesis' restoration on crops of several scales, a classifier of scales, an adversary of modalities.
+
+    The abstract names the parts; sizes and weights are ours. A part that is switched off has no head; without scales,
+    patches are those of Models Genesis.
+
+    Args:
+        restoration: Makes the pairs and judges restorations.
+        config: Settings of the other parts.
+        modalities: Modality of every source, in the order of the sources. The adversary needs two.
+    """
+
+    citations = (
+        "Zhang et al., Universal Model for 3D Medical Image Analysis, arXiv 2010.06107",
+        *ModelsGenesis.citations,
+    )
+
+    def __init__(self, restoration: ModelsGenesis, config: UniversalModelConfig, modalities: Mapping[str, str]) -> None:
+        self.restoration, self.config, self.modalities = restoration, config, dict(modalities)
+        self.patch_size = restoration.patch_size
+        self.parts: list[Part] = []
+        if config.scale_weight:
+            self.parts.append(ScaleClassifier(SCALES, config.scale_weight))
+        if config.adversary_weight and len(set(modalities.values())) > 1:
+            self.parts.append(
+                ModalityAdversary(list(modalities.values()), config.adversary_weight, alternating=config.alternating)
+            )
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> ModelsGenesisParameters:
+        """Draw the parameters of one batch."""
+        return self.restoration.sample(batch_size, generator)
+
+    def make_pairs(
+        self,
+        patches: torch.Tensor,
+        inside: torch.Tensor,
+        parameters: ModelsGenesisParameters,
+        *,
+        random_device: torch.device | None = None,
+        out: RestorationPairs | None = None,
+    ) -> RestorationPairs:
+        """Turn clean patches into pairs, see `Pretext.make_pairs`."""
+        return self.restoration.make_pairs(patches, inside, parameters, random_device=random_device, out=out)
+
+    def describe(self, parameters: ModelsGenesisParameters) -> list[str]:
+        """Name the distortions of every sample."""
+        return self.restoration.describe(parameters)
+
+    def explain(self, parameters: ModelsGenesisParameters, sample: int) -> list[str]:
+        """All that was drawn for one sample, a line per distortion that happened."""
+        return self.restoration.explain(parameters, sample)
+
+    def separate(self) -> Mapping[str, Pretext[ModelsGenesisParameters]]:
+        """Each distortion alone, by its name, for pictures."""
+        return self.restoration.separate()
+
+    def restoration_losses(self, restored: torch.Tensor, pairs: RestorationPairs) -> Mapping[str, torch.Tensor]:
+        """The restoration error, (batch,)."""
+        return self.restoration.restoration_losses(restored, pairs)
+
+    def build_heads(self, planned: PlannedConfiguration) -> nn.Module | None:
+        """The heads of the parts that are on."""
+        return PartHeads(self.parts, planned.deepest_features()) if self.parts else None
+
+    def enter_step(self, heads: nn.Module | None, step: int, progress: float) -> None:
+        """Let every part prepare its head."""
+        if isinstance(heads, PartHeads):
+            for part in self.parts:
+                part.enter_step(heads.heads[part.name], step, progress)
+
+    def head_losses(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> dict[str, torch.Tensor]:
+        """The losses of all parts, (batch,) each."""
+        return {name: loss for part in self.parts for name, loss in part.losses(heads[part.name], labels).items()}
+
+    def head_scores(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> dict[str, torch.Tensor]:
+        """The accuracies of all parts, (batch,) each."""
+        return {name: score for part in self.parts for name, score in part.scores(heads[part.name], labels).items()}
+
+    @property
+    def chances(self) -> dict[str, float]:
+        """What guessing would score."""
+        return {part.score_name: 1 / part.num_classes for part in self.parts}
+
+    @property
+    def minimum_validation_patches(self) -> int:
+        """Enough for an interval of a tenth to both sides, if there is anything to score."""
+        return 96 if self.parts else 0
+
+    def training_patches(self, sources: Sequence[Source], config: PretrainingConfig) -> Dataset[Patch]:
+        """Crops of several scales, or patches of one."""
+        if not self.config.scale_weight:
+            return super().training_patches(sources, config)
+        patches = training_scaled_patches(sources, self.patch_size, config)
+        if not patches.labelled_share:
+            LOGGER.warning(
+                "no scan can carry crops of %g patches along every axis: the scale is not learned", max(SCALES)
+            )
+        return patches
+
+    def validation_patches(self, source: Source, config: PretrainingConfig) -> Dataset[Patch] | None:
+        """The same of the held-out cases of one source."""
+        if not self.config.scale_weight:
+            return super().validation_patches(source, config)
+        return validation_scaled_patches(source, self.patch_size, config)
+
+    def summary(self, spacing: tuple[float, ...]) -> list[str]:
+        """The parts, and the modality of every source."""
+        parts = ", ".join(["restoration", *(part.name for part in self.parts)])
+        told = ", ".join(f"{source}: {modality}" for source, modality in self.modalities.items())
+        return [*self.restoration.summary(spacing), f"parts: {parts}", f"modalities: {told}"]
+
+    def settings(self) -> dict[str, Any]:
+        """Settings of all parts, and which are on."""
+        return {
+            **self.restoration.settings(),
+            **asdict(self.config),
+            "modalities": dict(self.modalities),
+            "parts": ["restoration", *(part.name for part in self.parts)],
+        }

@@ -1,0 +1,109 @@
+"""The Universal Model is made of parts: restoration is Models Genesis', the others are on or off."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from nnunet_genesis.config import ModelsGenesisConfig, UniversalModelConfig
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.intensities import IntensityRange
+from nnunet_genesis.pretraining.modalities import find_modalities
+from nnunet_genesis.pretraining.pretexts.gradient_reversal import Adversary
+from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
+from nnunet_genesis.pretraining.pretexts.parts import UNKNOWN, PartHeads
+from nnunet_genesis.pretraining.pretexts.universal_model import UniversalModel
+from nnunet_genesis.pretraining.source_folders import SourceFolder
+from nnunet_genesis.pretraining.unlabeled.pool import Pool
+from tests.planned import MR, planned
+from tests.pretraining.pretexts.devices import SIZES, generator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODALITIES = {"labelled": "T1", "sts_ct": "CT", "brain": "T1"}
+
+
+def restoration(sides: tuple[int, ...], channels: int = 1) -> ModelsGenesis:
+    intensities = IntensityRange((-1.0,) * channels, (2.0,) * channels, (False,) * channels)
+    return ModelsGenesis(ModelsGenesisConfig(), sides, intensities)
+
+
+def universal(sides: tuple[int, ...] = (8, 16, 16), channels: int = 1, **settings: float) -> UniversalModel:
+    config = UniversalModelConfig(**settings)  # type: ignore[arg-type]
+    return UniversalModel(restoration(sides, channels), config, MODALITIES)
+
+
+@pytest.mark.parametrize(("channels", "sides"), SIZES)
+def test_pairs_and_losses_of_restoration_are_those_of_models_genesis(channels: int, sides: tuple[int, ...]) -> None:
+    ours, theirs = universal(sides, channels), restoration(sides, channels)
+    patches = torch.randn(3, channels, *sides, generator=generator(0))
+    inside = torch.tensor([[0, side] for side in sides]).expand(3, -1, -1)
+    pairs, expected = (
+        pretext.make_pairs(patches, inside, pretext.sample(3, generator(1))) for pretext in (ours, theirs)
+    )
+    assert torch.equal(pairs.distorted, expected.distorted)
+    assert torch.equal(pairs.target, expected.target)
+    restored = torch.zeros_like(patches)
+    assert torch.equal(
+        ours.restoration_losses(restored, pairs)["restoration"],
+        theirs.restoration_losses(restored, expected)["restoration"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({}, ["scale", "modality"]),
+        ({"scale_weight": 0.0}, ["modality"]),
+        ({"adversary_weight": 0.0}, ["scale"]),
+        ({"scale_weight": 0.0, "adversary_weight": 0.0}, []),
+    ],
+)
+def test_parts_are_on_or_off(settings: dict[str, float], parts: list[str]) -> None:
+    pretext = universal(**settings)
+    assert pretext.settings()["parts"] == ["restoration", *parts]
+    plans = replace(planned(MR), architecture={"arch_kwargs": {"features_per_stage": [4, 6]}})
+    heads = pretext.build_heads(plans)
+    assert (heads is None) == (not parts)
+    labels = {"source": torch.tensor([0, 1, 2]), "scale": torch.tensor([0, 2, UNKNOWN])}
+    outputs = {} if heads is None else heads(torch.randn(3, 6, 2, 2, 2, generator=generator(2)))
+    assert list(pretext.head_losses(outputs, labels)) == parts
+    assert list(pretext.head_scores(outputs, labels)) == [f"{part}_accuracy" for part in parts]
+    assert pretext.chances == {
+        name: pytest.approx(chance)
+        for name, chance in (("scale_accuracy", 1 / 3), ("modality_accuracy", 1 / 2))
+        if name.removesuffix("_accuracy") in parts
+    }
+
+
+def test_one_modality_leaves_nothing_to_hide(caplog: pytest.LogCaptureFixture) -> None:
+    pretext = UniversalModel(restoration((8, 8, 8)), UniversalModelConfig(), {"labelled": "T1", "brain": "T1"})
+    assert [part.name for part in pretext.parts] == ["scale"]
+    assert find_modalities([], [SourceFolder("labelled", planned(MR))], UniversalModelConfig()) == {}
+    assert "no modality to hide" in caplog.text or not caplog.text
+
+
+def test_the_strength_of_the_adversary_follows_the_run() -> None:
+    pretext = universal(adversary_weight=0.2)
+    heads = pretext.build_heads(replace(planned(MR), architecture={"arch_kwargs": {"features_per_stage": 6}}))
+    assert isinstance(heads, PartHeads)
+    adversary = heads.heads["modality"]
+    assert isinstance(adversary, Adversary)
+    strengths = []
+    for progress in (0.0, 0.1, 1.0):
+        pretext.enter_step(heads, 0, progress)
+        strengths.append(float(adversary.strength))
+    assert strengths == [0.0, pytest.approx(0.2 * 0.46212, rel=1e-3), pytest.approx(0.2 * 0.99991, rel=1e-3)]
+
+
+def test_a_pool_of_unknown_modality_is_refused_where_it_matters(tmp_path: Path) -> None:
+    folders = [SourceFolder("labelled", planned(MR)), SourceFolder("archive", Pool(tmp_path / "archive"))]
+    with pytest.raises(SetupError, match="nothing tells the modality of pool archive") as raised:
+        find_modalities([], folders, UniversalModelConfig())
+    assert "--modality archive=MR" in str(raised.value)
+    find_modalities([], folders, UniversalModelConfig(modality=("archive=CT",)))
+    find_modalities([], folders, UniversalModelConfig(adversary_weight=0.0))
