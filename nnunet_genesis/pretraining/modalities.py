@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.config import UniversalModelConfig
     from nnunet_genesis.pretraining.source_folders import SourceFolder
-    from nnunet_genesis.pretraining.sources import Source
 
 LOGGER = logging.getLogger("nnunet_genesis")
 
@@ -79,9 +78,14 @@ def modalities_of(folders: Sequence[SourceFolder], told: Mapping[str, str]) -> d
 
 
 def find_modalities(
-    sources: Sequence[Source], folders: Sequence[SourceFolder], config: UniversalModelConfig
+    used: Sequence[str], folders: Sequence[SourceFolder], config: UniversalModelConfig
 ) -> dict[str, str]:
     """Modality of every source that a run learns from, for the adversary of the Universal Model.
+
+    Args:
+        used: Names of these sources.
+        folders: All sources, also those of which no case is left.
+        config: Tells modalities, and whether they matter.
 
     Raises:
         SetupError: If nothing tells the modality of a source and it matters, or one is told that is not there.
@@ -94,7 +98,7 @@ def find_modalities(
             f"nothing tells the modality of pool {guessed[0]}, and the adversary would take its name for one",
             mend=f"--modality {' '.join(f'{name}=MR' for name in guessed)} (or CT, PET, ...), or --adversary-weight 0",
         )
-    used = {source.name: modalities[source.name] for source in sources}
-    if config.adversary_weight and len(set(used.values())) < 2:
-        LOGGER.warning("all sources are %s: there is no modality to hide, the adversary is off", *set(used.values()))
-    return used
+    found = {name: modalities[name] for name in used}
+    if config.adversary_weight and len(set(found.values())) == 1:
+        LOGGER.warning("all sources are %s: there is no modality to hide, the adversary is off", *set(found.values()))
+    return found

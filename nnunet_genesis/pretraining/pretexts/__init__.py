@@ -59,7 +59,7 @@ def prepare_pretext(
     if config.pretext == "universal-model":
         from nnunet_genesis.pretraining.modalities import find_modalities
 
-        return find_modalities(sources, folders, config.universal_model)
+        return find_modalities([source.name for source in sources], folders, config.universal_model)
     if config.pretext != "semantic-genesis":
         return None
     from nnunet_genesis.pretraining.discovery.discover import discover

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from nnunet_genesis.pretraining.pretexts.gradient_reversal import Adversary, reversal_ramp
+from nnunet_genesis.pretraining.scales.patches import NO_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.data import Labels
 
 HIDDEN_FEATURES = 256
-UNKNOWN = -1
-"""Label of a patch that a part has nothing to say of: it counts neither in the loss nor in the score."""
 
 
 class Part(ABC):
@@ -41,7 +40,7 @@ class Part(ABC):
 
     @abstractmethod
     def labels(self, labels: Labels) -> torch.Tensor:
-        """Class of every patch, (batch,) int64, `UNKNOWN` where there is none."""
+        """Class of every patch, (batch,) int64, `NO_LABEL` where there is none."""
 
     @abstractmethod
     def build(self, num_features: int) -> nn.Module:
@@ -49,14 +48,14 @@ class Part(ABC):
 
     def losses(self, logits: torch.Tensor, labels: Labels) -> dict[str, torch.Tensor]:
         """The weighted cross-entropy, (batch,)."""
-        entropy = cross_entropy(logits.float(), self.labels(labels), reduction="none", ignore_index=UNKNOWN)
+        entropy = cross_entropy(logits.float(), self.labels(labels), reduction="none", ignore_index=NO_LABEL)
         return {self.name: self.weight * entropy}
 
     def scores(self, logits: torch.Tensor, labels: Labels) -> dict[str, torch.Tensor]:
         """Whether the class is the right one, (batch,), NaN where there is none."""
         wanted = self.labels(labels)
         right = (logits.argmax(1) == wanted).float()
-        return {self.score_name: torch.where(wanted == UNKNOWN, torch.nan, right)}
+        return {self.score_name: torch.where(wanted == NO_LABEL, torch.nan, right)}
 
     def enter_step(self, head: nn.Module, step: int, progress: float) -> None:
         """Prepare the head for a step, at a share of the run in [0, 1]."""

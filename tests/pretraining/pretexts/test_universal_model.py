@@ -14,8 +14,9 @@ from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.modalities import find_modalities
 from nnunet_genesis.pretraining.pretexts.gradient_reversal import Adversary
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
-from nnunet_genesis.pretraining.pretexts.parts import UNKNOWN, PartHeads
+from nnunet_genesis.pretraining.pretexts.parts import PartHeads
 from nnunet_genesis.pretraining.pretexts.universal_model import UniversalModel
+from nnunet_genesis.pretraining.scales.patches import NO_LABEL
 from nnunet_genesis.pretraining.source_folders import SourceFolder
 from nnunet_genesis.pretraining.unlabeled.pool import Pool
 from tests.planned import MR, planned
@@ -32,14 +33,13 @@ def restoration(sides: tuple[int, ...], channels: int = 1) -> ModelsGenesis:
     return ModelsGenesis(ModelsGenesisConfig(), sides, intensities)
 
 
-def universal(sides: tuple[int, ...] = (8, 16, 16), channels: int = 1, **settings: float) -> UniversalModel:
-    config = UniversalModelConfig(**settings)  # type: ignore[arg-type]
+def universal(config: UniversalModelConfig, sides: tuple[int, ...] = (8, 16, 16), channels: int = 1) -> UniversalModel:
     return UniversalModel(restoration(sides, channels), config, MODALITIES)
 
 
 @pytest.mark.parametrize(("channels", "sides"), SIZES)
 def test_pairs_and_losses_of_restoration_are_those_of_models_genesis(channels: int, sides: tuple[int, ...]) -> None:
-    ours, theirs = universal(sides, channels), restoration(sides, channels)
+    ours, theirs = universal(UniversalModelConfig(), sides, channels), restoration(sides, channels)
     patches = torch.randn(3, channels, *sides, generator=generator(0))
     inside = torch.tensor([[0, side] for side in sides]).expand(3, -1, -1)
     pairs, expected = (
@@ -55,21 +55,21 @@ def test_pairs_and_losses_of_restoration_are_those_of_models_genesis(channels: i
 
 
 @pytest.mark.parametrize(
-    ("settings", "parts"),
+    ("config", "parts"),
     [
-        ({}, ["scale", "modality"]),
-        ({"scale_weight": 0.0}, ["modality"]),
-        ({"adversary_weight": 0.0}, ["scale"]),
-        ({"scale_weight": 0.0, "adversary_weight": 0.0}, []),
+        (UniversalModelConfig(), ["scale", "modality"]),
+        (UniversalModelConfig(scale_weight=0.0), ["modality"]),
+        (UniversalModelConfig(adversary_weight=0.0), ["scale"]),
+        (UniversalModelConfig(scale_weight=0.0, adversary_weight=0.0), []),
     ],
 )
-def test_parts_are_on_or_off(settings: dict[str, float], parts: list[str]) -> None:
-    pretext = universal(**settings)
+def test_parts_are_on_or_off(config: UniversalModelConfig, parts: list[str]) -> None:
+    pretext = universal(config)
     assert pretext.settings()["parts"] == ["restoration", *parts]
     plans = replace(planned(MR), architecture={"arch_kwargs": {"features_per_stage": [4, 6]}})
     heads = pretext.build_heads(plans)
     assert (heads is None) == (not parts)
-    labels = {"source": torch.tensor([0, 1, 2]), "scale": torch.tensor([0, 2, UNKNOWN])}
+    labels = {"source": torch.tensor([0, 1, 2]), "scale": torch.tensor([0, 2, NO_LABEL])}
     outputs = {} if heads is None else heads(torch.randn(3, 6, 2, 2, 2, generator=generator(2)))
     assert list(pretext.head_losses(outputs, labels)) == parts
     assert list(pretext.head_scores(outputs, labels)) == [f"{part}_accuracy" for part in parts]
@@ -83,12 +83,13 @@ def test_parts_are_on_or_off(settings: dict[str, float], parts: list[str]) -> No
 def test_one_modality_leaves_nothing_to_hide(caplog: pytest.LogCaptureFixture) -> None:
     pretext = UniversalModel(restoration((8, 8, 8)), UniversalModelConfig(), {"labelled": "T1", "brain": "T1"})
     assert [part.name for part in pretext.parts] == ["scale"]
-    assert find_modalities([], [SourceFolder("labelled", planned(MR))], UniversalModelConfig()) == {}
-    assert "no modality to hide" in caplog.text or not caplog.text
+    folders = [SourceFolder("labelled", planned(MR))]
+    assert find_modalities(["labelled"], folders, UniversalModelConfig()) == {"labelled": "T1"}
+    assert "all sources are T1: there is no modality to hide, the adversary is off" in caplog.text
 
 
 def test_the_strength_of_the_adversary_follows_the_run() -> None:
-    pretext = universal(adversary_weight=0.2)
+    pretext = universal(UniversalModelConfig(adversary_weight=0.2))
     heads = pretext.build_heads(replace(planned(MR), architecture={"arch_kwargs": {"features_per_stage": 6}}))
     assert isinstance(heads, PartHeads)
     adversary = heads.heads["modality"]
