@@ -89,12 +89,12 @@ class Monitor:
         for name, chance in validation.pretext.chances.items():
             if f"val_{name}" not in entry:
                 continue
-            low, high = score_interval(entry[f"val_{name}"], validation.num_distinct)
+            low, high = score_interval(entry[f"val_{name}"], validation.num_scored.get(name, validation.num_distinct))
             LOGGER.info(
                 "  %s on held-out scans: %.3f (95 %% interval over %d patches %.3f to %.3f, chance %.3f)",
                 name,
                 entry[f"val_{name}"],
-                validation.num_distinct,
+                validation.num_scored.get(name, validation.num_distinct),
                 low,
                 high,
                 chance,

@@ -116,6 +116,8 @@ class ValidationPairs:
             {hashlib.sha256(pair.target.numpy().tobytes()).digest() for pair in self.pairs.values()}
         )
         """Different patches among the pairs of this process: one that is distorted anew tells little that is new."""
+        self.num_scored: dict[str, int] = {}
+        """Different patches that each score of the last evaluation had something to say of."""
 
     def _make(self, number: int, source: ValidationSource, own_number: int) -> None:
         patch, inside, labels = source.patches[own_number]
@@ -159,6 +161,11 @@ class ValidationPairs:
         table = self.fabric.all_reduce(table, reduce_op="sum").cpu().double()  # type: ignore[union-attr]
         values = {column: table[:, position] for position, column in enumerate(columns)}
         restoration = sum(own for (kind, _), own in values.items() if kind == "restoration")
+        self.num_scored = {
+            name: min(self.num_distinct, int((~own.isnan()).sum()))
+            for (kind, name), own in values.items()
+            if kind == "score"
+        }
         losses = {name: self._overall(own) for (kind, name), own in values.items() if kind != "score"}
         return Evaluation(
             loss=sum(losses.values()),

@@ -19,6 +19,7 @@ PRETEXTS = [
     "semantic-genesis",
     pytest.param("masked", marks=pytest.mark.slow),
     pytest.param("masked-genesis", marks=pytest.mark.slow),
+    pytest.param("universal-model", marks=pytest.mark.slow),
 ]
 
 

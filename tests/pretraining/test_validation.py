@@ -23,7 +23,10 @@ from tests.indices import written_index
 from tests.preprocessed import smooth_cases, write_dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from nnunet_genesis.pretraining.data import Labels
 
 PATCH = (8, 24, 24)
 COUNT = 6
@@ -128,3 +131,34 @@ def test_baselines_of_masked_pretexts_are_measured_where_their_losses_are(
         evaluation = pairs.evaluate(PretextNetwork(nn.Identity(), None))
         assert evaluation.loss == pytest.approx(baselines.identity, rel=1e-5)
         assert evaluation.losses.keys() == ({"masked", "visible"} if visible_weight else {"masked"})
+
+
+class TellsOfPools(ModelsGenesis):
+    """Scores patches of the second source alone: what the first one holds, there is nothing to ask about."""
+
+    def head_scores(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> dict[str, torch.Tensor]:
+        del heads
+        return {"accuracy": torch.where(labels["source"] == 1, 1.0, torch.nan)}
+
+
+def test_a_score_is_of_the_pairs_that_it_says_something_of(validation: ValidationPairs) -> None:
+    pretext = TellsOfPools(ModelsGenesisConfig(), PATCH, IntensityRange((-2.0,), (2.0,), (False,)))
+    validation.pretext = pretext
+    network = PretextNetwork(nn.Identity(), None)
+    assert validation.evaluate(network).scores == {}, "both sources say that they are the first one"
+    for number, name in enumerate(validation.names):
+        validation.patch_labels[number] = {"source": torch.tensor([int(name == "pool")])}
+    assert validation.evaluate(network).scores == {"accuracy": 1.0}
+    assert 0 < validation.num_scored["accuracy"] <= COUNT
+
+
+def test_patches_tell_the_number_of_their_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_dataset(tmp_path, smooth_cases(2, (8, 30, 30)), PATCH, monkeypatch) / "nnUNetPlans_cases"
+    sources = [
+        ValidationSource(name, one_source(folder, case), 0.5, number)
+        for number, (name, case) in enumerate((("ours", "case_000"), ("pool", "case_001")))
+    ]
+    pretext = ModelsGenesis(ModelsGenesisConfig(), PATCH, IntensityRange((-2.0,), (2.0,), (False,)))
+    pairs = ValidationPairs(sources, pretext, seed=0, count=4, fabric=Fabric(accelerator="cpu", devices=1))
+    told = [int(pairs.patch_labels[number]["source"]) for number in range(len(pairs.names))]
+    assert told == [{"ours": 0, "pool": 1}[name] for name in pairs.names]
