@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 
     from tests.integration.workspace import Workspace
 
-PRETEXTS = [
-    "semantic-genesis",
-    pytest.param("masked", marks=pytest.mark.slow),
-    pytest.param("masked-genesis", marks=pytest.mark.slow),
-    pytest.param("universal-model", marks=pytest.mark.slow),
-]
+PRETEXTS = ["semantic-genesis", "masked", "masked-genesis", "universal-model"]
 
 
 def command(pretext: str, *more: str) -> tuple[str, ...]:
@@ -30,6 +25,7 @@ def command(pretext: str, *more: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pretext", PRETEXTS)
 def test_pretext_goes_on_bit_for_bit_and_starts_a_training(
     hippocampus: Workspace, tmp_path: Path, pretext: str
