@@ -339,7 +339,11 @@ class PretrainingConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PretrainingConfig:
-        """Read what `as_dict` gave; settings that a file of an earlier version does not have are the defaults."""
+        """Read what `as_dict` gave; settings that a file of an earlier version does not have are the defaults.
+
+        Raises:
+            SetupError: If there are settings of a later version.
+        """
         return cls(**_with_configs(cls(pretext=next(iter(PRETEXTS)), batch_size=1), values))
 
 
@@ -351,6 +355,12 @@ def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
 def _with_configs(defaults: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by name, with those that are groups of settings as their classes."""
     settings = dict(values)
+    unknown = sorted(settings.keys() - {field_.name for field_ in fields(defaults)})
+    if unknown:
+        raise SetupError(
+            f"settings that this version does not know: {', '.join(unknown)}",
+            mend="pip install --upgrade nnunet-genesis: a later version wrote the file",
+        )
     for field_ in fields(defaults):
         default = getattr(defaults, field_.name)
         if is_dataclass(default) and not isinstance(default, type) and isinstance(settings.get(field_.name), dict):

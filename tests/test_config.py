@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,9 +15,13 @@ from nnunet_genesis.config import (
     SemanticGenesisConfig,
 )
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.run_files import check_same_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+TEN = DiscoveryConfig(num_classes=10)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +81,21 @@ def test_impossible_discoveries_are_refused(settings: dict[str, float], message:
 def test_impossible_masks_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(SetupError, match=message):
         make()
+
+
+def test_settings_of_an_earlier_version_are_completed_by_the_defaults(tmp_path: Path) -> None:
+    config = PretrainingConfig("semantic-genesis", batch_size=3, semantic_genesis=SemanticGenesisConfig(discovery=TEN))
+    stored = config.as_dict()
+    assert PretrainingConfig.from_dict(stored) == config
+    del stored["universal_model"], stored["masked"], stored["semantic_genesis"]["shuffling_windows"]
+    assert PretrainingConfig.from_dict(stored) == config
+    check_same_run(stored, config, tmp_path)
+    with pytest.raises(SetupError, match="seed: 0 in the file, 1 now"):
+        check_same_run(stored, replace(config, seed=1), tmp_path)
+
+
+def test_settings_of_a_later_version_are_named() -> None:
+    stored = PretrainingConfig("models-genesis", batch_size=3).as_dict()
+    stored["models_genesis"]["swirling_probability"] = 0.5
+    with pytest.raises(SetupError, match="settings that this version does not know: swirling_probability"):
+        PretrainingConfig.from_dict(stored)

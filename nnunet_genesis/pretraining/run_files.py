@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import checkpoint
+from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.errors import CheckpointError, SetupError
 from nnunet_genesis.weights_digest import weights_digest
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     import torch
     from torch import nn
-
-    from nnunet_genesis.config import PretrainingConfig
 
 
 SAME_DATA = (
@@ -84,16 +83,16 @@ def check_same_data(stored: Mapping[str, Any], now: Mapping[str, Any], file: Pat
 
 
 def check_same_run(stored: Mapping[str, Any], config: PretrainingConfig, file: Path) -> None:
-    """Refuse to continue a run under another configuration.
+    """Refuse to continue a run under another configuration; a setting that is newer than the file had its default.
 
     Raises:
         SetupError: Listing every setting that differs.
     """
-    wanted = config.as_dict()
+    wanted, before = config.as_dict(), PretrainingConfig.from_dict(stored).as_dict()
     differing = [
-        f"    {name}: {stored.get(name)!r} in the file, {wanted[name]!r} now"
+        f"    {name}: {before[name]!r} in the file, {wanted[name]!r} now"
         for name in wanted
-        if stored.get(name) != wanted[name]
+        if before[name] != wanted[name]
     ]
     if differing:
         raise SetupError(
