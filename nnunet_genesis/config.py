@@ -188,7 +188,7 @@ class MaskedGenesisConfig(MaskedConfig):
         shuffling_probability: As in `ModelsGenesisConfig`.
         shuffling_max_window_voxels: As in `ModelsGenesisConfig`.
         shuffling_coverage: As in `ModelsGenesisConfig`.
-        intensity_probability: As in `ModelsGenesisConfig`.
+        intensity_probability: Chance of non-linear intensity (ours: with the 0.9 of Models Genesis too little is learned).
         low_resolution_probability: Chance of low resolution.
         low_resolution_max_factor: Largest factor by which voxels grow.
         noise_probability: Chance of noise.
@@ -200,7 +200,7 @@ class MaskedGenesisConfig(MaskedConfig):
     shuffling_probability: float = 0.5
     shuffling_max_window_voxels: int = 6
     shuffling_coverage: float = 0.85
-    intensity_probability: float = 0.9
+    intensity_probability: float = 0.4
     low_resolution_probability: float = 0.25
     low_resolution_max_factor: float = 3.0
     noise_probability: float = 0.5

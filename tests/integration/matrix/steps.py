@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,6 +166,7 @@ def _read_log(workspace: Workspace, row: Row) -> str:
 def _train_the_stage_before(workspace: Workspace, row: Row) -> None:
     """Each fold of the stage before segments its validation cases for the next one."""
     stage, cases = "3d_lowres", workspace.raw / row.dataset / "labelsTr"
+    pretrain(workspace, replace(row, configuration=stage, pretrained_in=""))
     for fold in range(5):
         if not (model_folder(workspace, row, stage) / f"fold_{fold}" / "validation" / "summary.json").is_file():
             workspace.run(
