@@ -188,7 +188,7 @@ class MaskedGenesisConfig(MaskedConfig):
         shuffling_probability: As in `ModelsGenesisConfig`.
         shuffling_max_window_voxels: As in `ModelsGenesisConfig`.
         shuffling_coverage: As in `ModelsGenesisConfig`.
-        intensity_probability: Chance of non-linear intensity (ours: with the 0.9 of Models Genesis too little is learned).
+        intensity_probability: Chance of non-linear intensity (ours: at 0.9, as published, too little is learned).
         low_resolution_probability: Chance of low resolution.
         low_resolution_max_factor: Largest factor by which voxels grow.
         noise_probability: Chance of noise.
