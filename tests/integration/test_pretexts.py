@@ -30,15 +30,16 @@ def command(pretext: str, *more: str) -> tuple[str, ...]:
 def test_pretext_goes_on_bit_for_bit_and_starts_a_training(
     hippocampus: Workspace, tmp_path: Path, pretext: str
 ) -> None:
-    folder = hippocampus.results / HIPPOCAMPUS / f"GenesisPretraining_{pretext}__nnUNetPlansTiny__3d_fullres"
-    hippocampus.run(*command(pretext))
-    process = hippocampus.start(*command(pretext, "--output", str(tmp_path)))
+    # Not where trainers look for a pretraining: other tests expect to find one there.
+    folder, interrupted = tmp_path / "whole", tmp_path / "interrupted"
+    hippocampus.run(*command(pretext, "--output", str(folder)))
+    process = hippocampus.start(*command(pretext, "--output", str(interrupted)))
     read_until(process, "epoch 1:")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
     assert process.returncode == 130
-    hippocampus.run(*command(pretext, "--output", str(tmp_path), "--c"))
-    whole, continued = (torch.load(one / "checkpoint_final.pth", weights_only=True) for one in (folder, tmp_path))
+    hippocampus.run(*command(pretext, "--output", str(interrupted), "--c"))
+    whole, continued = (torch.load(one / "checkpoint_final.pth", weights_only=True) for one in (folder, interrupted))
     assert [entry["val_loss"] for entry in whole["genesis"]["history"]] == [
         entry["val_loss"] for entry in continued["genesis"]["history"]
     ]
