@@ -1,0 +1,172 @@
+"""What a benchmark measured, one value a line: the table that statistics and report read."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+from nnunet_genesis.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+SCRATCH = "scratch"
+"""The initialisation that all others are compared with: nothing is loaded."""
+
+
+@dataclass(frozen=True, order=True)
+class RunKey:
+    """What tells one training from all others of a benchmark.
+
+    Attributes:
+        initialisation: `SCRATCH`, or the name of a pretraining checkpoint.
+        labelled: Number of labelled training cases.
+        schedule: Part of the trainer's name that says how to train, like ``standard``, ``warmup`` or ``full_warmup``.
+        seed: Of the training.
+    """
+
+    initialisation: str
+    labelled: int
+    schedule: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """One metric of one class of one held-out test case after one training.
+
+    Attributes:
+        run: The training.
+        case: Name of the test case.
+        group: What it belongs to, e.g. the patient; cases of one group are no independent evidence.
+        label: Name of the class, as in dataset.json.
+        metric: ``dice`` or ``nsd``, in [0, 1], larger is better; ``hd95`` in mm, smaller is better.
+        value: NaN where it is not defined, e.g. the Dice where neither prediction nor reference has the class.
+    """
+
+    run: RunKey
+    case: str
+    group: str
+    label: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class EpochScore:
+    """What nnU-Net logged of one epoch of one training.
+
+    Attributes:
+        run: The training.
+        epoch: From 0 on.
+        label: Name of the class; empty for the mean over classes.
+        pseudo_dice: nnU-Net's pseudo Dice on random patches of the test cases, in [0, 1].
+    """
+
+    run: RunKey
+    epoch: int
+    label: str
+    pseudo_dice: float
+
+
+_RUN_COLUMNS = [field.name for field in fields(RunKey)]
+_CASE_COLUMNS = [*_RUN_COLUMNS, *(field.name for field in fields(CaseScore)[1:])]
+_WHOLE_NUMBERS, _NUMBERS = {"labelled", "seed", "epoch"}, {"value", "pseudo_dice"}
+_MEND = "run `genesis benchmark DATASET` again: it collects the scores of the finished runs anew"
+_EPOCH_COLUMNS = [*_RUN_COLUMNS, *(field.name for field in fields(EpochScore)[1:])]
+
+
+def write_case_scores(scores: Iterable[CaseScore], file: Path) -> None:
+    """Write a table with a line per value; what is not defined is left empty."""
+    lines = [
+        [*asdict(score.run).values(), score.case, score.group, score.label, score.metric, _text(score.value)]
+        for score in scores
+    ]
+    _write(_CASE_COLUMNS, lines, file)
+
+
+def read_case_scores(file: Path) -> list[CaseScore]:
+    """Read what `write_case_scores` wrote.
+
+    Raises:
+        DataError: If a column is missing or a value is no number.
+    """
+    return [
+        CaseScore(_run(line), line["case"], line["group"], line["label"], line["metric"], _number(line["value"]))
+        for line in _read(_CASE_COLUMNS, file)
+    ]
+
+
+def write_epoch_scores(scores: Iterable[EpochScore], file: Path) -> None:
+    """Write a table with a line per value."""
+    lines = [[*asdict(score.run).values(), score.epoch, score.label, _text(score.pseudo_dice)] for score in scores]
+    _write(_EPOCH_COLUMNS, lines, file)
+
+
+def read_epoch_scores(file: Path) -> list[EpochScore]:
+    """Read what `write_epoch_scores` wrote.
+
+    Raises:
+        DataError: If a column is missing or a value is no number.
+    """
+    return [
+        EpochScore(_run(line), int(line["epoch"]), line["label"], _number(line["pseudo_dice"]))
+        for line in _read(_EPOCH_COLUMNS, file)
+    ]
+
+
+def _run(line: dict[str, str]) -> RunKey:
+    return RunKey(line["initialisation"], int(line["labelled"]), line["schedule"], int(line["seed"]))
+
+
+def _text(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def _number(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+def _write(columns: list[str], lines: list[list[object]], file: Path) -> None:
+    temporary = file.with_name(f"{file.name}.tmp")
+    with temporary.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(lines)
+    temporary.replace(file)
+
+
+def _read(columns: list[str], file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as stream:
+        reader = csv.DictReader(stream)
+        missing = [column for column in columns if column not in (reader.fieldnames or [])]
+        if missing:
+            raise DataError(
+                f"no table of a benchmark: the column(s) {', '.join(missing)} are missing", where=file, mend=_MEND
+            )
+        lines = list(reader)
+    for number, line in enumerate(lines, start=2):
+        for column in columns:
+            if not _is_valid(line[column], column):
+                raise DataError(
+                    f"'{line[column]}' in the column {column} is no number",
+                    where=f"{file}, line {number}",
+                    mend=_MEND,
+                )
+    return lines
+
+
+def _is_valid(text: str | None, column: str) -> bool:
+    if text is None:  # the line is too short
+        return False
+    try:
+        if column in _WHOLE_NUMBERS:
+            int(text)
+        elif column in _NUMBERS:
+            _number(text)
+    except ValueError:
+        return False
+    return True
