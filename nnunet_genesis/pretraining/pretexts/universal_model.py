@@ -10,7 +10,7 @@ from nnunet_genesis.pretraining.pretexts.base import Pretext
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis, ModelsGenesisParameters
 from nnunet_genesis.pretraining.pretexts.parts import ModalityAdversary, Part, PartHeads, ScaleClassifier
 from nnunet_genesis.pretraining.scales.carrying import SCALES
-from nnunet_genesis.pretraining.scales.patches import training_scaled_patches, validation_scaled_patches
+from nnunet_genesis.pretraining.scales.patches import ScaledPatches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         """Crops of several scales, or patches of one."""
         if not self.config.scale_weight:
             return super().training_patches(sources, config)
-        patches = training_scaled_patches(sources, self.patch_size, config)
+        patches = ScaledPatches.for_training(sources, self.patch_size, config)
         if not patches.labelled_share:
             LOGGER.warning(
                 "no scan can carry crops of %g patches along every axis: the scale is not learned", max(SCALES)
@@ -131,7 +131,7 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         """The same of the held-out cases of one source."""
         if not self.config.scale_weight:
             return super().validation_patches(source, config)
-        return validation_scaled_patches(source, self.patch_size, config)
+        return ScaledPatches.for_validation(source, self.patch_size, config)
 
     def summary(self, spacing: tuple[float, ...]) -> list[str]:
         """The parts, and the modality of every source."""
