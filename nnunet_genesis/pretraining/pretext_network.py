@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import nn
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.pretexts.base import NetworkOutputs
-from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
+from nnunet_genesis.pretraining.seeds import Stream, initial_weights
 
 if TYPE_CHECKING:
+    import torch
+
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.pretexts.base import Pretext
 
@@ -51,10 +52,8 @@ def build_pretext_network(planned: PlannedConfiguration, pretext: Pretext[Any], 
     Raises:
         SetupError: If the pretext's heads cannot be put on the network.
     """
-    # torch's initialisers know only the global generator.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(numpy_generator(seed, Stream.INITIAL_WEIGHTS).integers(1 << 62)))
+    with initial_weights(seed, Stream.INITIAL_WEIGHTS):
         network = planned.build_restoration_network()
-        torch.manual_seed(int(numpy_generator(seed, Stream.HEAD_WEIGHTS).integers(1 << 62)))
+    with initial_weights(seed, Stream.HEAD_WEIGHTS):
         heads = pretext.build_heads(planned)
     return PretextNetwork(network, heads)
