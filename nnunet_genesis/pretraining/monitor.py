@@ -89,12 +89,13 @@ class Monitor:
         for name, chance in validation.pretext.chances.items():
             if f"val_{name}" not in entry:
                 continue
-            low, high = score_interval(entry[f"val_{name}"], validation.num_scored.get(name, validation.num_distinct))
+            score, patches = entry[f"val_{name}"], validation.num_scored(name)
+            low, high = score_interval(score, patches)
             LOGGER.info(
                 "  %s on held-out scans: %.3f (95 %% interval over %d patches %.3f to %.3f, chance %.3f)",
                 name,
-                entry[f"val_{name}"],
-                validation.num_scored.get(name, validation.num_distinct),
+                score,
+                patches,
                 low,
                 high,
                 chance,
