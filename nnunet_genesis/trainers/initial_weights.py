@@ -61,20 +61,15 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         allow_partial=os.environ.get(ALLOW_PARTIAL_VARIABLE, "").lower() in ("1", "true", "t"),
         minimum_share=_minimum_share(),
     )
+    intensities = trainer.plans_manager.foreground_intensity_properties_per_channel
     leaks = _find_leaks(trainer, source.facts)
     refuse_leaks(leaks, trainer.fold)
     differences = find_differences(
         source.facts,
         spacing=trainer.configuration_manager.spacing,
         normalization_schemes=trainer.configuration_manager.normalization_schemes,
-        channel_names=[str(name) for _, name in sorted(channels.items(), key=lambda entry: int(entry[0]))],
-        foreground_intensities=[
-            statistics
-            for _, statistics in sorted(
-                trainer.plans_manager.foreground_intensity_properties_per_channel.items(),
-                key=lambda entry: int(entry[0]),
-            )
-        ],
+        channel_names=[str(channels[key]) for key in sorted(channels, key=int)],
+        foreground_intensities=[intensities[key] for key in sorted(intensities, key=int)],
     )
     record = {
         "initialization": "pretrained encoder" + (" and decoder" if full else ""),
