@@ -37,13 +37,19 @@ class PretextNetwork(nn.Module):
             )
         self.network, self.heads = network, heads
 
-    def forward(self, patches: torch.Tensor) -> NetworkOutputs:
-        """Restore patches (batch, channels, *spatial), and say what the heads say of them."""
+    def forward(self, patches: torch.Tensor, seen_by_heads: torch.Tensor | None = None) -> NetworkOutputs:
+        """Restore patches, and say what the heads say.
+
+        Args:
+            patches: (batch, channels, *spatial).
+            seen_by_heads: What the heads look at, of the same shape; the patches themselves by default.
+        """
         if self.heads is None:
             return NetworkOutputs(self.network(patches), {})
         network = cast("Any", self.network)
         stages = network.encoder(patches)
-        return NetworkOutputs(network.decoder(stages), self.heads(stages[-1]))
+        deepest = stages[-1] if seen_by_heads is None else network.encoder(seen_by_heads)[-1]
+        return NetworkOutputs(network.decoder(stages), self.heads(deepest))
 
 
 def build_pretext_network(planned: PlannedConfiguration, pretext: Pretext[Any], seed: int) -> PretextNetwork:

@@ -64,10 +64,13 @@ class Pretext(ABC, Generic[ParametersT]):
     Attributes:
         citations: Papers of the method.
         patch_size: Voxels per axis of its patches: the plans' or less.
+        heads_see_targets: Whether heads are on the features of the targets, which costs a second pass of the encoder,
+            and not on those of the distorted patches.
     """
 
     citations: ClassVar[tuple[str, ...]]
     patch_size: tuple[int, ...]
+    heads_see_targets: bool = False
 
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> ParametersT:
