@@ -276,6 +276,7 @@ class PretrainingConfig:
         pools: Names of pools of unlabeled scans.
         datasets: Names of further datasets, preprocessed by the same rules.
         source_weights: How often each source is drawn from, one of `SOURCE_WEIGHTS` (ours).
+        single_channel: Whether the network has one input channel, and every patch draws one of its scan's.
         max_background_share: Places with more background than this are drawn again (ours).
         models_genesis: Settings of Models Genesis.
         semantic_genesis: Settings of Semantic Genesis.
@@ -302,6 +303,7 @@ class PretrainingConfig:
     pools: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     source_weights: str = "sqrt"
+    single_channel: bool = False
     max_background_share: float = 0.75
     models_genesis: ModelsGenesisConfig = field(default_factory=ModelsGenesisConfig)
     semantic_genesis: SemanticGenesisConfig = field(default_factory=SemanticGenesisConfig)

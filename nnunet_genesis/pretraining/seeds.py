@@ -24,6 +24,7 @@ class Stream(IntEnum):
     VAL_PATCHES = 5
     VAL_DISTORTIONS = 6
     HEAD_WEIGHTS = 7
+    CHANNELS = 8
     DISCOVERY = 10
     PROBE = 20
 

@@ -75,7 +75,9 @@ def find_source_folders(planned: PlannedConfiguration, config: PretrainingConfig
             pools.append(dataset)
         else:
             folders.append(SourceFolder(dataset, _find_agreeing_plans(planned, dataset)))
-    folders += [SourceFolder(pool.name, pool) for pool in open_pools(planned, pools)]
+    folders += [
+        SourceFolder(pool.name, pool) for pool in open_pools(planned, pools, single_channel=config.single_channel)
+    ]
     if not folders:
         raise SetupError("--no-labelled leaves nothing to learn from", mend="--pools NAME, or --datasets ID")
     names = [folder.name for folder in folders]

@@ -37,7 +37,8 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
     Args:
         restoration: Makes the pairs and judges restorations.
         config: Settings of the other parts.
-        modalities: Modality of every source, in the order of the sources. The adversary needs two.
+        modalities: Modality of every source, or of every channel of its scans, in the order of the sources. The
+            adversary needs two.
     """
 
     citations = (
@@ -45,13 +46,20 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         *ModelsGenesis.citations,
     )
 
-    def __init__(self, restoration: ModelsGenesis, config: UniversalModelConfig, modalities: Mapping[str, str]) -> None:
-        self.restoration, self.config, self.modalities = restoration, config, dict(modalities)
+    def __init__(
+        self, restoration: ModelsGenesis, config: UniversalModelConfig, modalities: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        self.restoration, self.config, self.modalities = (
+            restoration,
+            config,
+            dict(modalities),
+        )
         self.patch_size = restoration.patch_size
+        self.heads_see_targets = True
         self.parts: list[Part] = []
         if config.scale_weight:
             self.parts.append(ScaleClassifier(SCALES, config.scale_weight))
-        if config.adversary_weight and len(set(modalities.values())) > 1:
+        if config.adversary_weight and len({name for own in modalities.values() for name in own}) > 1:
             self.parts.append(
                 ModalityAdversary(list(modalities.values()), config.adversary_weight, alternating=config.alternating)
             )
@@ -136,7 +144,7 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
     def summary(self, spacing: tuple[float, ...]) -> list[str]:
         """The parts, and the modality of every source."""
         parts = ", ".join(["restoration", *(part.name for part in self.parts)])
-        told = ", ".join(f"{source}: {modality}" for source, modality in self.modalities.items())
+        told = ", ".join(f"{source}: {' or '.join(own)}" for source, own in self.modalities.items())
         return [*self.restoration.summary(spacing), f"parts: {parts}", f"modalities: {told}"]
 
     def settings(self) -> dict[str, Any]:
@@ -144,6 +152,6 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         return {
             **self.restoration.settings(),
             **asdict(self.config),
-            "modalities": dict(self.modalities),
+            "modalities": {source: "+".join(own) for source, own in self.modalities.items()},
             "parts": ["restoration", *(part.name for part in self.parts)],
         }

@@ -93,7 +93,7 @@ def keys_of_entries(
     names = {line: number for line, number in entries.items() if not _is_path(file.parent / line)}
     for line, number in entries.items():
         if line not in names:
-            scans += _scans_of_line(planned, file, number, line, endings)
+            scans += _scans_of_line(planned, file, number, line, endings, channels_apart=options.channels_apart)
     keys = _read_keys(planned, scans, file, options)
     for part in _PARTS:
         if names:
@@ -123,10 +123,20 @@ def _is_path(path: Path) -> bool:
 
 
 def _scans_of_line(
-    planned: PlannedConfiguration, file: Path, number: int, line: str, endings: frozenset[str]
+    planned: PlannedConfiguration,
+    file: Path,
+    number: int,
+    line: str,
+    endings: frozenset[str],
+    *,
+    channels_apart: bool,
 ) -> list[Scan]:
     found = find_scans(
-        [file.parent / line], num_channels=planned.num_channels, endings=endings, channel_names=planned.channel_names
+        [file.parent / line],
+        num_channels=planned.num_channels,
+        endings=endings,
+        channel_names=planned.channel_names,
+        channels_apart=channels_apart,
     )
     if found.skipped or not found.scans:
         problem = f"{found.skipped[0].source}: {found.skipped[0].detail}" if found.skipped else "no scan in it"
