@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.cli_config import choose_workers
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.processes import count_cores
 
 if TYPE_CHECKING:
     import argparse
@@ -72,8 +73,7 @@ def _probe(options: argparse.Namespace) -> int:
     from nnunet_genesis.probing.projection import require_umap
     from nnunet_genesis.probing.run import ProbeConfig, run_probe
 
-    if options.workers is not None and options.workers < 0:
-        raise SetupError(f"-np {options.workers}: must not be negative", mend="-np 2")
+    workers = choose_workers(options.workers, count_cores())
     config = ProbeConfig(options.scans, options.patches, options.seed)
     told = parse_modalities(options.modality)
     device = _choose_device(options.device)
@@ -100,7 +100,7 @@ def _probe(options: argparse.Namespace) -> int:
         told_modalities=told,
         groups_file=options.groups,
         device=device,
-        workers=os.cpu_count() or 1 if options.workers is None else options.workers,
+        workers=workers,
         show_progress=True,
     )
 

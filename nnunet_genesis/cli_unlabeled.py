@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 import shlex
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.pretraining.processes import preprocessing_workers
 
 if TYPE_CHECKING:
     from nnunet_genesis.plans import PlannedConfiguration
@@ -164,7 +164,7 @@ def _build_options(options: argparse.Namespace, planned: PlannedConfiguration) -
     from nnunet_genesis.scans.voxel_hash import channel_keys
 
     settings = build.BuildOptions(
-        workers=options.workers or _default_workers(),
+        workers=options.workers or preprocessing_workers(),
         seconds=options.timeout or build.SECONDS_PER_SCAN,
         max_voxels=options.max_voxels or build.MAX_VOXELS,
         command=shlex.join(["genesis", *sys.argv[1:]]),
@@ -181,11 +181,3 @@ def _build_options(options: argparse.Namespace, planned: PlannedConfiguration) -
     flags = [f"--exclude-fold {options.exclude_fold}"] if options.exclude_fold is not None else []
     flags += [f"--exclude {options.exclude.absolute()}"] if options.exclude is not None else []
     return replace(settings, excluded=excluded, exclusions=tuple(flags))
-
-
-def _default_workers() -> int:
-    """Follow nnU-Net's variable for preprocessing, else one process per core, up to eight."""
-    from_environment = os.environ.get("nnUNet_def_n_proc", "")
-    if from_environment.isdecimal() and int(from_environment) > 0:
-        return int(from_environment)
-    return min(8, os.cpu_count() or 1)
