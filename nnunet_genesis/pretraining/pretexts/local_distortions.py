@@ -32,12 +32,10 @@ class LocalDistortions(BatchParameters):
 
     def describe(self, sample: int) -> list[str]:
         """A word for each distortion that happens to one sample."""
-        one = self.select(slice(sample, sample + 1))
-        words = ["shuffled"] if one.shuffling.applied[0] else []
-        if one.intensity.applied[0]:
-            words.append("inverted" if one.intensity.decreasing[0].any() else "non-linear")
-        if one.painting.applied[0]:
-            words.append("out-painted" if one.painting.outside[0] else "in-painted")
+        words = ["shuffled"] if self.shuffling.applied[sample] else []
+        words += [self.intensity.word(sample)] if self.intensity.applied[sample] else []
+        if self.painting.applied[sample]:
+            words.append("out-painted" if self.painting.outside[sample] else "in-painted")
         return words
 
     def explain(self, sample: int) -> list[str]:

@@ -127,8 +127,7 @@ class MaskedGenesis(Pretext[MaskedGenesisParameters]):
         labels = []
         for sample, masked in enumerate(self.masked.describe(parameters.masked)):
             words = ["shuffled"] if parameters.shuffling.applied[sample] else []
-            if parameters.intensity.applied[sample]:
-                words.append("inverted" if parameters.intensity.decreasing[sample].any() else "non-linear")
+            words += [parameters.intensity.word(sample)] if parameters.intensity.applied[sample] else []
             words += ["coarse"] if parameters.low_resolution.applied[sample] else []
             words += ["noisy"] if parameters.noise.applied[sample] else []
             labels.append(", ".join([masked, *words]))
