@@ -13,11 +13,17 @@ from nnunet_genesis.pretraining.distortions.intensity import (
 )
 from nnunet_genesis.pretraining.distortions.painting import Painting, apply_painting_batched, paint_sample_
 from nnunet_genesis.pretraining.distortions.parameters import BatchParameters
-from nnunet_genesis.pretraining.distortions.shuffling import Shuffling, apply_shuffling_batched, find_moves
+from nnunet_genesis.pretraining.distortions.shuffling import (
+    Shuffling,
+    apply_shuffling_batched,
+    find_moves,
+    sample_shuffling,
+)
 
 if TYPE_CHECKING:
     import torch
 
+    from nnunet_genesis.config import ShufflingConfig
     from nnunet_genesis.pretraining.distortions.boxes import Box
     from nnunet_genesis.pretraining.intensities import IntensityRange
 
@@ -45,6 +51,20 @@ class LocalDistortions(BatchParameters):
             for distortion in (self.shuffling, self.intensity, self.painting)
             if distortion.applied[sample]
         ]
+
+
+def draw_shuffling(
+    config: ShufflingConfig, batch_size: int, patch_size: tuple[int, ...], generator: torch.Generator
+) -> Shuffling:
+    """Draw windows as configured."""
+    return sample_shuffling(
+        batch_size,
+        patch_size,
+        generator,
+        probability=config.shuffling_probability,
+        max_window_voxels=config.shuffling_max_window_voxels,
+        coverage=config.shuffling_coverage,
+    )
 
 
 def apply_local_distortions(
