@@ -54,9 +54,13 @@ class Pool:
         """Make the folder and say what the pool is; an existing description stays as it is."""
         self.partial_folder.mkdir(parents=True, exist_ok=True)
         if not self.pool_file.exists():
-            part = self.partial_folder / POOL_FILE
-            part.write_text(json.dumps({"format_version": POOL_FORMAT, **description}, indent=2) + "\n")
-            part.replace(self.pool_file)
+            self.describe({"format_version": POOL_FORMAT, **description})
+
+    def describe(self, description: Mapping[str, Any]) -> None:
+        """Write what the pool is, in place of what was written before."""
+        part = self.partial_folder / POOL_FILE
+        part.write_text(json.dumps(description, indent=2) + "\n")
+        part.replace(self.pool_file)
 
     def check_plans(self, planned: PlannedConfiguration, *, single_channel: bool = False) -> None:
         """Make sure that the pool was preprocessed as the plans say now.
