@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
+from nnunet_genesis.cli_benchmark import add_benchmark_command
 from nnunet_genesis.cli_discover import add_discover_command
 from nnunet_genesis.cli_pretexts import DEFAULT_PRETEXT, add_pretext_flags, resolve_pretext
 from nnunet_genesis.cli_probe import add_probe_command
@@ -122,6 +123,7 @@ def _genesis_parser() -> argparse.ArgumentParser:
     preview.set_defaults(action=_preview, num_gpus=1)
     add_discover_command(commands)
     add_probe_command(commands)
+    add_benchmark_command(commands)
     add_unlabeled_command(commands)
     add_weight_commands(commands)
     add_trainer_commands(commands)
