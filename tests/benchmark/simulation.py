@@ -41,12 +41,13 @@ def simulate_arms(
     patients = generator.normal(0.7, truth.patients, (times, 1, groups))
     response = generator.normal(truth.gain, truth.response, (times, 1, groups))
     subsets = generator.normal(0, truth.subsets, (times, max(seeds), 1))
-    arms = []
-    for count, effect in zip(seeds, (response, 0.0), strict=True):
+
+    def train(count: int) -> NDArray[np.float64]:
         runs = generator.normal(0, truth.runs, (times, count, 1))
         noise = generator.normal(0, truth.noise, (times, count, groups))
-        arms.append(patients + effect + runs + noise + subsets[:, :count])
-    return arms[0], arms[1]
+        return np.asarray(patients + runs + noise + subsets[:, :count])
+
+    return train(seeds[0]) + response, train(seeds[1])
 
 
 def case_scores(

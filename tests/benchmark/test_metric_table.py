@@ -20,13 +20,13 @@ def _scores(metric: str, label: str, values: dict[RunKey, list[float]]) -> list[
     ]
 
 
-def test_a_missed_class_counts_as_the_worst_and_is_counted() -> None:
+def test_a_missed_class_counts_as_the_worst_and_is_told() -> None:
     scores = _scores("dice", "organ", {SCRATCH_RUN: [0.8, 0.0, 0.6], RUN: [0.9, 0.7, 0.5]})
     scores += _scores("hd95", "organ", {SCRATCH_RUN: [3.0, math.inf, 9.0], RUN: [math.nan, 2.0, 4.0]})
     table = build_tables(scores)["hd95", "organ"]
     assert table.values[SCRATCH_RUN].tolist() == [3.0, 9.0, 9.0]
     assert table.values[RUN].tolist() == [9.0, 2.0, 4.0]
-    assert table.missed == {SCRATCH_RUN: 1, RUN: 1}
+    assert table.missed == {SCRATCH_RUN: 1, RUN: 0}
     assert not table.larger_is_better
 
 
@@ -41,7 +41,7 @@ def test_a_case_without_the_class_is_left_out_for_all_and_wrong_finds_are_counte
         assert table.absent == ("case_1",)
         assert table.wrongly_found == {SCRATCH_RUN: 0, RUN: 1}
     assert tables["nsd", "organ"].values[SCRATCH_RUN].tolist() == [0.8, 0.0]
-    assert tables["nsd", "organ"].missed == {SCRATCH_RUN: 1, RUN: 0}
+    assert tables["nsd", "organ"].missed == {SCRATCH_RUN: 0, RUN: 0}
 
 
 def test_the_mean_is_over_the_classes_that_a_case_has() -> None:

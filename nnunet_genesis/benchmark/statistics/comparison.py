@@ -37,7 +37,7 @@ class ArmScore:
         seeds: Of its trainings, sorted.
         mean: Mean over groups and trainings.
         deviation: Standard deviation of the trainings' means, run to run; NaN with one seed.
-        missed: Values that are misses, over all trainings (see `MetricTable`).
+        missed: In how many cases, over all trainings, nothing of the class was found (see `MetricTable`).
     """
 
     seeds: tuple[int, ...]

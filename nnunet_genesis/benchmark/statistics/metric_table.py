@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.benchmark.scores import CaseScore, RunKey
 
+    _Scores: TypeAlias = dict[tuple[RunKey, str], CaseScore]
+
 MEAN_OF_CLASSES = "mean of classes"
-LARGER_IS_BETTER = {"dice": True, "nsd": True, "hd95": False}
+DICE = "dice"
+LARGER_IS_BETTER = {DICE: True, "nsd": True, "hd95": False}
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,7 @@ class MetricTable:
         cases: Names of the test cases whose reference has the class, sorted.
         groups: Of every case its group, e.g. the patient.
         values: Of every complete training a finite value per case, shape (cases,).
-        missed: Of every training how many values were not defined because nothing, or nothing there, was predicted; the
-            worst value stands for them.
+        missed: Of every training in how many of the cases nothing of the class was found: the Dice is 0.
         absent: Cases that are left out because their reference lacks the class.
         wrongly_found: Of every training in how many of the absent cases it predicted the class.
         incomplete: Trainings that are left out because cases are missing.
@@ -69,22 +71,22 @@ def build_tables(scores: Iterable[CaseScore]) -> dict[tuple[str, str], MetricTab
     """Sort scores by metric and class, and add the mean of the classes where there are several.
 
     That the reference of a case lacks a class is told by a Dice that is not defined for any of the trainings: the case
-    is left out for all of them, whatever they predicted there. Where the reference has the class, a value that is not
-    finite is a miss and counts as the worst there is: 0 for Dice and surface Dice, for a distance the largest one that
-    any training of the benchmark measured on that class.
+    is left out for all of them, whatever they predicted there. Nothing else is: a value that is not finite although the
+    reference has the class counts as the worst there is, 0 for Dice and surface distance, for a distance in mm the
+    largest one of that class in the benchmark. (`genesis benchmark` writes no such value: where nothing was predicted,
+    its HD95 is the diagonal of the image.)
 
     Returns:
         Tables by metric and class; for a class that no case has, none.
     """
     by_place: dict[tuple[str, str], dict[tuple[RunKey, str], CaseScore]] = {}
-    absent: set[tuple[str, str]] = set()
     for score in scores:
         by_place.setdefault((score.metric, score.label), {})[score.run, score.case] = score
-        if score.metric == "dice" and math.isnan(score.value):
-            absent.add((score.case, score.label))
-    tables = {
-        place: table for place, found in by_place.items() if (table := _build_table(*place, found, absent)) is not None
-    }
+    tables = {}
+    for place, found in by_place.items():
+        table = _build_table(*place, found, by_place.get((DICE, place[1]), {}))
+        if table is not None:
+            tables[place] = table
     for metric in dict.fromkeys(metric for metric, _ in tables):
         classes = [table for (name, _), table in tables.items() if name == metric]
         if len(classes) > 1:
@@ -92,12 +94,10 @@ def build_tables(scores: Iterable[CaseScore]) -> dict[tuple[str, str], MetricTab
     return tables
 
 
-def _build_table(
-    metric: str, label: str, found: dict[tuple[RunKey, str], CaseScore], absent: set[tuple[str, str]]
-) -> MetricTable | None:
+def _build_table(metric: str, label: str, found: _Scores, dice: _Scores) -> MetricTable | None:
     groups = {score.case: score.group for score in found.values()}
-    left_out = sorted(case for case in groups if (case, label) in absent)
-    cases = sorted(groups.keys() - set(left_out))
+    absent = sorted({case for (_, case), score in dice.items() if math.isnan(score.value)} & groups.keys())
+    cases = sorted(groups.keys() - set(absent))
     worst = _worst(metric, [score.value for score in found.values()])
     if not cases or math.isnan(worst):
         return None
@@ -107,8 +107,8 @@ def _build_table(
             incomplete.append(run)
             continue
         row = np.array([found[run, case].value for case in cases])
-        missed[run] = int((~np.isfinite(row)).sum())
-        wrongly_found[run] = sum(not math.isnan(found[run, case].value) for case in left_out)
+        missed[run] = sum((run, case) in dice and dice[run, case].value == 0 for case in cases)
+        wrongly_found[run] = sum(not math.isnan(found[run, case].value) for case in absent)
         values[run] = np.where(np.isfinite(row), row, worst)
     return MetricTable(
         metric=metric,
@@ -117,7 +117,7 @@ def _build_table(
         groups=tuple(groups[case] for case in cases),
         values=values,
         missed=missed,
-        absent=tuple(left_out),
+        absent=tuple(absent),
         wrongly_found=wrongly_found,
         incomplete=tuple(incomplete),
     )
