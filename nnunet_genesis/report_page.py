@@ -64,26 +64,37 @@ class Picture:
 Block: TypeAlias = Heading | Paragraph | Items | Table | Code | Picture
 
 _STYLE = """
-body{font-family:sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;line-height:1.5;color:#111;background:#fff}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+body{font-family:sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;line-height:1.5;color:#111;background:#fff}
+h1+p{font-weight:bold}
+table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 div.table{overflow-x:auto;margin:1rem 0}
-td,th{border:1px solid #bbb;padding:.3rem .7rem;text-align:right}
+td,th{border:1px solid #bbb;padding:.3rem .5rem;text-align:right}
 th{vertical-align:bottom}
+td{white-space:nowrap}
 td:first-child,th:first-child,.words{text-align:left}
+td.words{white-space:normal}
+td.long{min-width:11rem;overflow-wrap:anywhere}
 pre{background:#f4f4f4;padding:1rem;overflow-x:auto}
 figure{margin:1.5rem 0}
 img{max-width:100%}
 figcaption{color:#555}
+@page{margin:12mm}
 @media print{
-  body{max-width:none;margin:0;font-size:9pt}
+  body{max-width:none;margin:0;padding:0;font-size:9pt}
+  table{font-size:6.8pt}
   div.table{overflow-x:visible}
-  td,th{padding:.15rem .35rem}
+  td,th{padding:.12rem .25rem}
+  td.long{min-width:8rem}
   pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:7pt}
+  img{max-height:220mm}
   thead{display:table-header-group}
   tr,figure{break-inside:avoid}
-  h2,h3{break-after:avoid}
+  h1,h2,h3{break-after:avoid}
 }
 """
+
+_LONG = 24
+"""Letters from which on a cell of words is broken into lines."""
 
 
 def write_markdown(file: Path, blocks: list[Block]) -> None:
@@ -155,7 +166,10 @@ def _html(block: Block, folder: Path) -> str:
 
 def _cell(table: Table, row: int, column: int, text: str) -> str:
     tag = "td" if row else "th"
-    kind = ' class="words"' if column and _holds_words(table, column) else ""
+    kinds = ["words"] if column and _holds_words(table, column) else []
+    if kinds and len(text) > _LONG:
+        kinds.append("long")
+    kind = f' class="{" ".join(kinds)}"' if kinds else ""
     return f"<{tag}{kind}>{html.escape(text)}</{tag}>"
 
 

@@ -91,7 +91,7 @@ def _draw_panel(panel: Axes, comparisons: Sequence[Comparison], numbers: Sequenc
         )
         interval = entry.interval
         panel.plot(
-            [place, place], [interval.low, interval.high], color="black", linewidth=1.6, marker="_", markersize=9
+            [middle, middle], [interval.low, interval.high], color="black", linewidth=1.6, marker="_", markersize=9
         )
         panel.plot(middle, interval.difference, color="black", marker="o", markersize=4.5)
     panel.grid(alpha=0.3, axis="y")

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from nnunet_genesis.benchmark.statistics.comparison import Comparison
     from nnunet_genesis.benchmark.statistics.metric_table import MetricTable
 
+_BESIDE = 0.06
+"""How far single trainings stand beside their mean, in places of the axis."""
+
 
 def draw_label_efficiency(file: Path, rows: Sequence[tuple[MetricTable, Sequence[Comparison]]], styles: Styles) -> None:
     """Draw a row of panels per metric and a column per schedule.
@@ -70,7 +73,13 @@ def _draw_panel(
             scores = table.by_group(arms[arm]).mean(axis=1)
             means.append((place, float(scores.mean())))
             panel.scatter(
-                [place] * len(scores), scores, s=14, color=colour, marker=styles.marker(name), alpha=0.45, linewidths=0
+                [place + _BESIDE] * len(scores),
+                scores,
+                s=14,
+                color=colour,
+                marker=styles.marker(name),
+                alpha=0.6,
+                linewidths=0,
             )
             entry = found.get(arm)
             if entry is not None:

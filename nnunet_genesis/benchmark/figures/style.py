@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.benchmark.scores import SCRATCH
+from nnunet_genesis.trainers.schedules import STANDARD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,8 +61,8 @@ class Styles:
 
 
 def schedules_of(arms: Iterable[Arm]) -> list[str]:
-    """Schedules, sorted, ``standard`` first."""
-    return sorted({arm.schedule for arm in arms}, key=lambda schedule: (schedule != "standard", schedule))
+    """Schedules, sorted, the standard one first."""
+    return sorted({arm.schedule for arm in arms}, key=lambda schedule: (schedule != STANDARD, schedule))
 
 
 def labelled_of(arms: Iterable[Arm]) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 from nnunet_genesis.benchmark.scores import SCRATCH
 from nnunet_genesis.benchmark.statistics.interval import Interval, crossed_interval, hierarchical_bootstrap
 from nnunet_genesis.benchmark.statistics.significance import holm, wilcoxon_p
+from nnunet_genesis.trainers.schedules import STANDARD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,9 +85,21 @@ class Comparison:
 
 
 def arms_of(runs: Iterable[RunKey]) -> dict[Arm, list[RunKey]]:
-    """Gather trainings that differ in nothing but their seed; sorted, scratch first."""
+    """Gather trainings that differ in nothing but their seed; scratch and the standard schedule first, by labels."""
+
+    def order(run: RunKey) -> tuple[bool, str, bool, str, int, int]:
+        schedule = run.schedule
+        return (
+            run.initialisation != SCRATCH,
+            run.initialisation,
+            schedule != STANDARD,
+            schedule,
+            run.labelled,
+            run.seed,
+        )
+
     arms: dict[Arm, list[RunKey]] = {}
-    for run in sorted(runs, key=lambda run: (run.initialisation != SCRATCH, run)):
+    for run in sorted(runs, key=order):
         arms.setdefault(Arm(run.initialisation, run.labelled, run.schedule), []).append(run)
     return arms
 
