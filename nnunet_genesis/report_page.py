@@ -72,9 +72,8 @@ td,th{border:1px solid #bbb;padding:.3rem .5rem;text-align:right}
 th{vertical-align:bottom}
 td{white-space:nowrap}
 td:first-child,th:first-child,.words{text-align:left}
-td.words{white-space:normal}
-td.long{min-width:11rem;overflow-wrap:anywhere}
-pre{background:#f4f4f4;padding:1rem;overflow-x:auto}
+td.long{white-space:normal;min-width:11rem;overflow-wrap:anywhere}
+pre{background:#f4f4f4;padding:1rem;white-space:pre-wrap;overflow-wrap:anywhere}
 figure{margin:1.5rem 0}
 img{max-width:100%}
 figcaption{color:#555}
@@ -85,7 +84,7 @@ figcaption{color:#555}
   div.table{overflow-x:visible}
   td,th{padding:.12rem .25rem}
   td.long{min-width:8rem}
-  pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:7pt}
+  pre{font-size:7pt}
   img{max-height:220mm}
   thead{display:table-header-group}
   tr,figure{break-inside:avoid}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_genesis.benchmark.reporting import tables
 from nnunet_genesis.benchmark.reporting.material import Material, gather
+from nnunet_genesis.benchmark.reporting.numbers_in_words import count
 from nnunet_genesis.benchmark.reporting.pictures import Pictures
 from nnunet_genesis.benchmark.reporting.provenance import command_blocks, run_blocks, setting_blocks
 from nnunet_genesis.benchmark.reporting.results_file import RESULTS_JSON, write_results
@@ -67,8 +68,8 @@ def _verdict(material: Material) -> list[Block]:
             "Gain: pretrained minus scratch with the same labelled cases and schedule, on the same test cases; every"
             " patient counts once. The interval covers other patients and, with two or more seeds, other trainings. The"
             " first p-value belongs to it; Wilcoxon's is about patients with these trainings. Both are corrected by"
-            f" Holm for the {material.verdicts[0].family} rows of this table. Better or worse is said where both are"
-            f" below {LEVEL:g}."
+            f" Holm for the {count(material.verdicts[0].family, 'row')} of this table. Better or worse is said where"
+            f" both are below {LEVEL:g}."
         ),
     ]
 
@@ -90,7 +91,7 @@ def _savings(material: Material) -> list[Block]:
     if not material.savings:
         return []
     return [
-        Heading("Labels saved"),
+        Heading("Labels needed"),
         Paragraph(
             "From which number of labelled cases on, of those tried, the mean is at least that of scratch with all of"
             " them. The interval goes from the number from which on it is not shown to be worse, to the number from"
@@ -105,7 +106,7 @@ def _convergence(material: Material) -> list[Block]:
     if not material.convergence:
         return []
     return [
-        Heading("Epochs saved"),
+        Heading("Epochs needed"),
         Paragraph(
             "After how many epochs the smoothed pseudo Dice, mean over seeds, first reaches the one that scratch ends"
             " with. Scratch reaches it at its end at the latest; where it does so earlier, its curve is flat. The time"

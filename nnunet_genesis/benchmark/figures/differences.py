@@ -51,6 +51,7 @@ def draw_differences(file: Path, comparisons: Sequence[Comparison], styles: Styl
         panel.set_title(f"schedule: {schedule}", fontsize=10)
         name = SHORT_NAMES.get(comparisons[0].metric, comparisons[0].metric)
         panel.set_ylabel(f"{name}: pretrained - scratch\n({comparisons[0].label})", fontsize=9)
+    _limit(panels[0], comparisons)
     panels[-1].set_xticks(range(len(numbers)), [str(number) for number in numbers])
     panels[-1].set_xlim(-0.5, len(numbers) - 0.5)
     panels[-1].set_xlabel("labelled cases")
@@ -63,6 +64,14 @@ def draw_differences(file: Path, comparisons: Sequence[Comparison], styles: Styl
     legend["mean, 95 % interval"] = Line2D([], [], color="black", marker="o", markersize=4)
     legend_below(figure, more=legend)
     figure.savefig(file, dpi=DPI)
+
+
+def _limit(panel: Axes, comparisons: Sequence[Comparison]) -> None:
+    """Let an interval of few trainings leave the picture rather than hide the patients."""
+    values = np.array([value for entry in comparisons for value in entry.by_group])
+    most = 2.5 * max(float(np.abs(values).max()), 1e-6)
+    low, high = panel.get_ylim()
+    panel.set_ylim(max(low, -most), min(high, most))
 
 
 def _draw_panel(panel: Axes, comparisons: Sequence[Comparison], numbers: Sequence[int], styles: Styles) -> None:
@@ -83,7 +92,7 @@ def _draw_panel(panel: Axes, comparisons: Sequence[Comparison], numbers: Sequenc
         panel.scatter(
             beside,
             entry.by_group,
-            s=10,
+            s=14,
             color=styles.colour(name),
             marker=styles.marker(name),
             alpha=0.55,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from nnunet_genesis.benchmark.figures.style import (
@@ -47,6 +48,7 @@ def draw_label_efficiency(file: Path, rows: Sequence[tuple[MetricTable, Sequence
     for panels, (table, comparisons) in zip(grid, rows, strict=True):
         for panel, schedule in zip(panels, columns, strict=True):
             _draw_panel(panel, table, comparisons, schedule, styles)
+        _limit(panels[0], table)
         panels[0].set_ylabel(f"{AXIS_NAMES.get(table.metric, table.metric)}\n({table.label})", fontsize=9)
     for panel, schedule in zip(grid[0], columns, strict=True):
         panel.set_title(f"schedule: {schedule}", fontsize=10)
@@ -54,6 +56,14 @@ def draw_label_efficiency(file: Path, rows: Sequence[tuple[MetricTable, Sequence
         panel.set_xlabel("labelled cases")
     legend_below(figure, grid.ravel())
     figure.savefig(file, dpi=DPI)
+
+
+def _limit(panel: Axes, table: MetricTable) -> None:
+    """Let an interval of few trainings leave the picture rather than hide the means."""
+    means = table.by_group(list(table.values)).mean(axis=1)
+    low, high = panel.get_ylim()
+    more = max(float(np.ptp(means)), 1e-6)
+    panel.set_ylim(max(low, float(means.min()) - more), min(high, float(means.max()) + more))
 
 
 def _draw_panel(

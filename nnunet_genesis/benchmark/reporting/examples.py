@@ -123,10 +123,12 @@ def _read_example(case: str, why: str, pair: Pair, material: Material, files: _F
         prediction, _ = files.reader.read_seg(str(files.prediction(run, case)))
         segmentations[_title(run, case, material)] = prediction[0]
     file = files.image(case)
-    image = None if file is None else files.reader.read_images([str(file)])[0][0].astype(np.float32)
+    image = None
+    if file is not None and file.is_file():
+        image = files.reader.read_images([str(file)])[0][0].astype(np.float32)
     return Example(
-        title=f"{case}: {why}",
-        image=image if image is not None and image.shape == reference.shape[1:] else None,
+        title=f"{case}: {why}" + ("" if image is not None else " (no raw image at hand)"),
+        image=image,
         segmentations={name: np.asarray(one, dtype=np.int64) for name, one in segmentations.items()},
         spacing=tuple(float(mm) for mm in properties["spacing"]),
     )

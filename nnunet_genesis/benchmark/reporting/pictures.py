@@ -48,7 +48,7 @@ class Pictures:
         caption = (
             "Scores on the test cases over the number of labelled cases. Small marks are single trainings, lines their"
             " means. The bar at a pretrained mean is the 95 % interval of its difference to scratch: where it does not"
-            " reach scratch's line, it excludes zero."
+            " reach scratch's line, it excludes zero. Bars that are too long are cut off."
         )
         return [Picture(f"{FOLDER}/label_efficiency.png", caption)]
 
@@ -60,7 +60,7 @@ class Pictures:
         caption = (
             "What pretraining changes: a mark per patient, mean over its cases and the trainings, and the mean with its"
             " 95 % interval over patients and trainings. The grey band is the standard deviation of scratch from run to"
-            " run. Patients stand in the same order in every column."
+            " run. Patients stand in the same order in every column. Intervals that are too long are cut off."
         )
         return [Picture(f"{FOLDER}/differences.png", caption)]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.benchmark.progress import describe_duration
 from nnunet_genesis.benchmark.run_folder import State
 from nnunet_genesis.benchmark.scores import SCRATCH
 from nnunet_genesis.benchmark.settings import SUBSET_DRAWS
@@ -41,7 +43,7 @@ def setting_blocks(record: Record) -> list[Block]:
     }
     told = {name: value for name, value in record.provenance.items() if value and not isinstance(value, (list, dict))}
     rows = [(name, str(value)) for name, value in (shown | told).items()]
-    blocks: list[Block] = [Heading("Settings and data"), Table((("", ""), *rows), words=(1,))]
+    blocks: list[Block] = [Heading("Settings and data"), Table((("what", "value"), *rows), words=(1,))]
     if record.initialisations:
         facts = [
             (name, str(told.get("address", "")), str(told.get("sha256", ""))[:_SHORT_HASH], _facts(told))
@@ -55,11 +57,11 @@ def setting_blocks(record: Record) -> list[Block]:
 def run_blocks(runs: Sequence[RunReport]) -> list[Block]:
     """How every training stands; failures with the last lines of their logs."""
     counts = Counter(report.state for report in runs)
-    hours = sum(report.seconds for report in runs) / 3600
+    spent = describe_duration(sum(report.seconds for report in runs))
     told = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
     blocks: list[Block] = [
         Heading("Trainings"),
-        Paragraph(f"{len(runs)} planned: {told}. Together they took {hours:.1f} hours."),
+        Paragraph(f"{len(runs)} planned: {told}. Together they took {spent}."),
     ]
     failed = [report for report in runs if report.state is State.FAILED]
     for report in failed:
@@ -81,15 +83,17 @@ def command_blocks(record: Record, runs: Sequence[RunReport], folder: Path) -> l
     invocations = [entry for entry in record.provenance.get("invocations", []) if isinstance(entry, dict)]
     places = {"BENCHMARK": str(folder.absolute())}
     places |= {name: str(record.provenance[name]) for name in ("nnUNet_results",) if record.provenance.get(name)}
-    lines = [f"export {name}={place}" for name, place in places.items()]
-    lines += ["", *(f"{entry.get('command', '')}  # {entry.get('when', '')}" for entry in invocations), ""]
-    lines += [_with_variables(command, places) for command in exact]
+    # In quotes, which a shell would need around such a place, a variable would not be one.
+    places = {name: place for name, place in places.items() if shlex.quote(place) == place}
+    begun = [f"# {entry.get('when', '')}\n{entry.get('command', '')}" for entry in invocations]
+    trained = [_with_variables(command, places) for command in exact]
+    lines = ["\n".join(f"export {name}={place}" for name, place in places.items()), *begun, *trained]
     versions = {str(attempt["versions"]): attempt["versions"] for attempt in attempts if attempt.get("versions")}
     hosts = sorted({str(attempt["host"]) for attempt in attempts if attempt.get("host")})
     blocks: list[Block] = [
         Heading("Commands"),
         Paragraph("As they were run, the benchmark's first; long places are written as variables."),
-        Code("\n".join(lines)),
+        Code("\n\n".join(line for line in lines if line)),
     ]
     blocks += [
         Paragraph("Versions: " + ", ".join(f"{name} {version}" for name, version in found.items()) + ".")

@@ -77,7 +77,7 @@ def build_tables(scores: Iterable[CaseScore]) -> dict[tuple[str, str], MetricTab
     its HD95 is the diagonal of the image.)
 
     Returns:
-        Tables by metric and class; for a class that no case has, none.
+        Tables by metric and class, a metric's mean first; for a class that no case has, none.
     """
     by_place: dict[tuple[str, str], dict[tuple[RunKey, str], CaseScore]] = {}
     for score in scores:
@@ -87,11 +87,13 @@ def build_tables(scores: Iterable[CaseScore]) -> dict[tuple[str, str], MetricTab
         table = _build_table(*place, found, by_place.get((DICE, place[1]), {}))
         if table is not None:
             tables[place] = table
+    ordered = {}
     for metric in dict.fromkeys(metric for metric, _ in tables):
-        classes = [table for (name, _), table in tables.items() if name == metric]
+        classes = {place: table for place, table in tables.items() if place[0] == metric}
         if len(classes) > 1:
-            tables[metric, MEAN_OF_CLASSES] = _mean_table(classes)
-    return tables
+            ordered[metric, MEAN_OF_CLASSES] = _mean_table(list(classes.values()))
+        ordered |= classes
+    return ordered
 
 
 def _build_table(metric: str, label: str, found: _Scores, dice: _Scores) -> MetricTable | None:
