@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +16,14 @@ from nnunet_genesis.benchmark.reporting.numbers_in_words import score
 from nnunet_genesis.benchmark.runs import Run, control_of
 from nnunet_genesis.benchmark.scores import SCRATCH, RunKey
 from nnunet_genesis.benchmark.workspace import preprocessed_folder
+from nnunet_genesis.errors import GenesisError
+from nnunet_genesis.raw_scan_keys import find_raw_cases
 from nnunet_genesis.trainers.schedules import STANDARD
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from nnunet_genesis.benchmark.record import Record
     from nnunet_genesis.benchmark.reporting.material import Material
     from nnunet_genesis.benchmark.statistics.metric_table import MetricTable
@@ -57,16 +60,20 @@ def choose_pairs(material: Material) -> list[Pair]:
     return list(pairs.values())
 
 
-def read_examples(pair: Pair, material: Material) -> list[Example]:
-    """Read images, references and predictions; empty, with a warning, where they are not at hand."""
-    if material.record is None or material.headline is None:
-        return []
+def read_examples(material: Material) -> Iterator[tuple[Pair, list[Example]]]:
+    """Read images, references and predictions of `choose_pairs`; what is not at hand is left out, with a warning."""
+    pairs = choose_pairs(material)
+    if material.record is None or not pairs:
+        return
     try:
         files = _Files(material.record, material.folder)
-        return [_read_example(case, why, pair, material, files) for case, why in pair.cases.items()]
     except (OSError, KeyError, ValueError, RuntimeError) as error:
-        LOGGER.warning("test cases of %s cannot be drawn: %s: %s", pair.pretrained, type(error).__name__, error)
-        return []
+        LOGGER.warning("no test case can be drawn: %s: %s", type(error).__name__, error)
+        return
+    for pair in pairs:
+        examples = _read_pair(pair, material, files)
+        if examples:
+            yield pair, examples
 
 
 class _Files:
@@ -74,7 +81,6 @@ class _Files:
 
     def __init__(self, record: Record, folder: Path) -> None:
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-        from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
         settings = record.settings
         self._record, self._folder = record, folder
@@ -82,15 +88,16 @@ class _Files:
         description = json.loads((self._dataset / "dataset.json").read_text())
         self._ending = str(description["file_ending"])
         self.reader: Any = PlansManager(str(self._dataset / f"{settings.plans}.json")).image_reader_writer_class()
-        raw = record.provenance.get("nnUNet_raw") or os.environ.get("nnUNet_raw", "")
-        self._images: dict[str, Any] = {}
-        if (Path(raw) / settings.dataset).is_dir():
-            self._images = get_filenames_of_train_images_and_targets(str(Path(raw) / settings.dataset), description)
+        self._images: dict[str, list[Path]] = {}
+        try:
+            self._images = find_raw_cases(settings.dataset, "imagesTr")
+        except GenesisError as error:
+            LOGGER.warning("test cases are drawn without their images: %s", error)
 
     def image(self, case: str) -> Path | None:
         """The first channel; None where raw images are not at hand."""
         found = self._images.get(case)
-        return None if found is None else Path(found["images"][0])
+        return None if found is None else found[0]
 
     def reference(self, case: str) -> Path:
         """What the labels say."""
@@ -104,6 +111,14 @@ class _Files:
         if found is None:
             raise FileNotFoundError(f"no predictions in {results}")
         return found / f"{case}{self._ending}"
+
+
+def _read_pair(pair: Pair, material: Material, files: _Files) -> list[Example]:
+    try:
+        return [_read_example(case, why, pair, material, files) for case, why in pair.cases.items()]
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        LOGGER.warning("test cases of %s cannot be drawn: %s: %s", pair.pretrained, type(error).__name__, error)
+        return []
 
 
 def _worst_and_best(table: MetricTable, run: RunKey, control: RunKey) -> dict[str, str]:

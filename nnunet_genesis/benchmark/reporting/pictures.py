@@ -9,7 +9,7 @@ from nnunet_genesis.benchmark.figures.differences import draw_differences
 from nnunet_genesis.benchmark.figures.label_efficiency import draw_label_efficiency
 from nnunet_genesis.benchmark.figures.overlays import draw_overlays
 from nnunet_genesis.benchmark.figures.style import Styles
-from nnunet_genesis.benchmark.reporting.examples import choose_pairs, read_examples
+from nnunet_genesis.benchmark.reporting.examples import read_examples
 from nnunet_genesis.benchmark.statistics.metric_table import MEAN_OF_CLASSES
 from nnunet_genesis.report_page import Picture
 
@@ -81,13 +81,11 @@ class Pictures:
     def overlays(self) -> list[Picture]:
         """Worst and best cases of scratch and of every pretraining."""
         pictures = []
-        for pair in choose_pairs(self._material):
-            examples = read_examples(pair, self._material)
-            if not examples or self._material.record is None:
-                continue
+        labels = {} if self._material.record is None else self._material.record.labels
+        for pair, examples in read_examples(self._material):
             run = pair.pretrained
             file = self._folder / f"cases_{run.initialisation}.png"
-            draw_overlays(file, examples, self._material.record.labels)
+            draw_overlays(file, examples, labels)
             caption = (
                 f"{run.initialisation} beside scratch, {run.labelled} labelled cases, schedule {run.schedule}, seed"
                 f" {run.seed}: the worst and the best test case of either, in the slice with the largest area of the"
