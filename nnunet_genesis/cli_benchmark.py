@@ -180,7 +180,7 @@ def _run(
         runs = take_share(plan.runs, job)
         everything = list_reports(folder, plan.record)
         lines = [*describe_data(plan.record), *(f"note: {note}" for note in plan.notes), ""]
-        lines += describe_runs([report_on(folder, run) for run in runs], everything, 1 if options.job else 4)
+        lines += describe_runs([report_on(folder, run) for run in runs], everything)
         lines += ["", f"pretrain without the test cases:\n  {pretraining_command(planned, exclude_file.absolute())}"]
         sys.stdout.write("\n".join(lines) + "\n")
         return 0

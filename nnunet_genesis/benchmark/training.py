@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 COMMAND = "nnUNetv2_train"
 LOG_LINES = 20
 """Lines of the log that a failure keeps."""
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 30.0
 """Time that an interrupted training has to end by itself."""
 _EPOCH = re.compile(rb"^(?:[\d\-: .]+)?Epoch (\d+)\s*$", re.MULTILINE)
