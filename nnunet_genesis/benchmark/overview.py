@@ -53,7 +53,7 @@ def describe_runs(asked: Sequence[RunReport], everything: Sequence[RunReport]) -
             note = report.record.get("problem", "") if report.state is State.FAILED else f"-tr {report.run.trainer}"
         lines.append(f"{report.run.identifier:<{width}}  {report.state.value:<11}  {note}".rstrip())
     counts = Counter(report.state for report in asked)
-    left = counts[State.PENDING] + counts[State.INTERRUPTED]
+    left = len(asked) - counts[State.FINISHED] - counts[State.FAILED]
     lines.append(f"{len(asked)} runs: " + ", ".join(f"{count} {state.value}" for state, count in counts.items()))
     lines.append(f"expected time of a run: {told}")
     if expected is not None and left:

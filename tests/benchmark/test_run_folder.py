@@ -68,7 +68,7 @@ def test_states(tmp_path: Path) -> None:
     files = RunFolder(tmp_path)
     assert files.state() is State.PENDING
     for status, state in (
-        ("running", State.INTERRUPTED),
+        ("running", State.RUNNING),
         ("interrupted", State.INTERRUPTED),
         ("failed", State.FAILED),
         ("finished", State.INTERRUPTED),  # the scores are gone

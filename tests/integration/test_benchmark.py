@@ -88,7 +88,8 @@ def test_a_benchmark_from_refusals_to_tables(
     _refusals(hippocampus, first, request.getfixturevalue("pretrained"), folder)
 
     # Killed in its first training, which goes on where it was.
-    own_splits = (hippocampus.preprocessed / HIPPOCAMPUS / "splits_final.json").read_bytes()
+    own = hippocampus.preprocessed / HIPPOCAMPUS
+    before_all = {file.name: file.read_bytes() for file in own.glob("*.json")}
     process = hippocampus.start(*first, "--test-share", "0.3", "--initialisation", f"mg={checkpoint}")
     fold = "nnUNetTrainerGenesis_scratch_2epochs_3iters__nnUNetPlansTiny__3d_fullres/fold_0"
     killed = folder / "runs" / RUNS[2] / "nnUNet_results" / HIPPOCAMPUS / fold
@@ -119,9 +120,9 @@ def test_a_benchmark_from_refusals_to_tables(
 
     # Two jobs at once.
     jobs = [hippocampus.start(*again, "--retry-failed", "--job", f"{number}/2") for number in (1, 2)]
-    for job in jobs:
-        output, _ = job.communicate(timeout=600)
-        assert job.returncode == 0, output
+    outputs = [job.communicate(timeout=600)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], outputs
+    assert "report.html" in "".join(outputs)
     assert statuses(folder) == dict.fromkeys(RUNS, "finished")
     assert "problem" not in record_of(folder, RUNS[0])
 
@@ -129,7 +130,8 @@ def test_a_benchmark_from_refusals_to_tables(
     before = {run: (folder / "runs" / run / "log.txt").stat().st_mtime_ns for run in RUNS}
     hippocampus.run(*again)
     assert {run: (folder / "runs" / run / "log.txt").stat().st_mtime_ns for run in RUNS} == before
-    assert (hippocampus.preprocessed / HIPPOCAMPUS / "splits_final.json").read_bytes() == own_splits
+    assert {file.name: file.read_bytes() for file in own.glob("*.json")} == before_all
+    assert f"Benchmark of {HIPPOCAMPUS}" in (folder / "report.html").read_text()
 
     _check_runs(folder, checkpoint)
     _check_tables(folder)
