@@ -180,7 +180,7 @@ def _run(
         runs = take_share(plan.runs, job)
         everything = list_reports(folder, plan.record)
         lines = [*describe_data(plan.record), *(f"note: {note}" for note in plan.notes), ""]
-        lines += describe_runs([report_on(folder, run) for run in runs], everything, 1 if options.job else 4)
+        lines += describe_runs([report_on(folder, run) for run in runs], everything)
         lines += ["", f"pretrain without the test cases:\n  {pretraining_command(planned, exclude_file.absolute())}"]
         sys.stdout.write("\n".join(lines) + "\n")
         return 0
@@ -201,20 +201,26 @@ def _run(
         sys.stdout.write(f"left to the process that is at it: {name}\n")
     for name in outcome.skipped:
         sys.stdout.write(f"failed before, --retry-failed runs it again: {name}\n")
-    _report(plan.record, folder)
+    _report(plan.record, folder, waits_for_others=options.job is not None)
     return 1 if outcome.failed or outcome.skipped else 0
 
 
-def _report(record: Record, folder: Path) -> int:
+def _report(record: Record, folder: Path, *, waits_for_others: bool = False) -> int:
     from nnunet_genesis.benchmark.collect import collect, list_reports
     from nnunet_genesis.benchmark.overview import describe_failures, describe_runs
     from nnunet_genesis.benchmark.record import locked, read_record
+    from nnunet_genesis.benchmark.report import write_report
+    from nnunet_genesis.benchmark.run_folder import State
 
     with locked(folder):
         record = read_record(folder) or record  # another process may have added runs
         collect(folder, record)
-    reports = list_reports(folder, record)
+        reports = list_reports(folder, record)
+        is_last = all(report.state in (State.FINISHED, State.FAILED) for report in reports)
+        page = write_report(folder) if is_last or not waits_for_others else None
     sys.stdout.write("\n".join([*describe_runs(reports, reports), *describe_failures(reports)]) + "\n")
+    told = "the report is written by the job that ends last, or now by --report-only" if page is None else str(page)
+    sys.stdout.write(f"{told}\n")
     return 0
 
 

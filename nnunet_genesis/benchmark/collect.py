@@ -75,10 +75,10 @@ def collect(folder: Path, record: Record) -> None:
         files = run_folder_of(folder, run)
         if files.state() is not State.FINISHED:
             continue
-        keys = [run.key]
+        schedules = {run.key.schedule}
         if run.key.initialisation == SCRATCH:
-            others = sorted(twins.get(run.key.schedule, set()) - {run.key.schedule})
-            keys += [replace(run.key, schedule=schedule) for schedule in others]
+            schedules = twins.get(run.key.schedule, schedules)
+        keys = [replace(run.key, schedule=schedule) for schedule in sorted(schedules)]
         own_cases, own_epochs = read_case_scores(files.scores_file), read_epoch_scores(files.epochs_file)
         for key in keys:
             cases += [replace(score, run=key) for score in own_cases]

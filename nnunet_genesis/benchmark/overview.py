@@ -34,13 +34,12 @@ def describe_data(record: Record) -> list[str]:
     return lines
 
 
-def describe_runs(asked: Sequence[RunReport], everything: Sequence[RunReport], jobs: int = 1) -> list[str]:
+def describe_runs(asked: Sequence[RunReport], everything: Sequence[RunReport]) -> list[str]:
     """A line per training that is asked for, and the time that is left.
 
     Args:
         asked: The trainings.
         everything: All of the benchmark, by whose finished ones the time is told.
-        jobs: How many processes share the benchmark, for the time of all.
     """
     expected = expected_seconds(everything)
     unknown = "unknown until a first run of this benchmark has finished"
@@ -51,18 +50,16 @@ def describe_runs(asked: Sequence[RunReport], everything: Sequence[RunReport], j
         if report.state is State.FINISHED:
             note = f"{describe_duration(report.seconds)}, mean Dice {report.record.get('mean_dice')}"
         else:
-            note = report.record.get("problem", "") if report.state is State.FAILED else ""
+            note = report.record.get("problem", "") if report.state is State.FAILED else f"-tr {report.run.trainer}"
         lines.append(f"{report.run.identifier:<{width}}  {report.state.value:<11}  {note}".rstrip())
     counts = Counter(report.state for report in asked)
-    left = counts[State.PENDING] + counts[State.INTERRUPTED]
+    left = len(asked) - counts[State.FINISHED] - counts[State.FAILED]
     lines.append(f"{len(asked)} runs: " + ", ".join(f"{count} {state.value}" for state, count in counts.items()))
     lines.append(f"expected time of a run: {told}")
     if expected is not None and left:
         lines.append(
             f"expected time of the {left} that are left, one after the other: {describe_duration(left * expected)}"
         )
-        if jobs > 1:
-            lines.append(f"  over {jobs} jobs: {describe_duration(-(-left // jobs) * expected)}")
     return lines
 
 

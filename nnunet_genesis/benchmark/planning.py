@@ -101,6 +101,8 @@ def make_plan(settings: BenchmarkSettings, axes: Axes, planned: PlannedConfigura
         schedule = run.key.schedule
         if run.key.initialisation != SCRATCH and control_of(schedule) != schedule:
             record.same_control[schedule] = control_of(schedule)
+    if not names:
+        notes.append("no --initialisation is named: only training from scratch is run")
     if settings.left_out:
         notes.append(
             f"{len(settings.left_out)} case(s) are neither tested nor trained on: others of their groups are test cases"

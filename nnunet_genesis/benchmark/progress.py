@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.benchmark.collect import RunReport
 
+_SECONDS_IN_FILES = 60.0
 _BAR = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed} elapsed, about {remaining} left{postfix}"
 
 
@@ -49,7 +50,13 @@ class Progress:
 
     def __init__(self, num_runs: int, epochs: int | None) -> None:
         self._epochs, self._done, self._num_runs, self._number = epochs or DEFAULT_EPOCHS, 0, num_runs, 0
-        self._bar = tqdm(total=max(1, num_runs * self._epochs), bar_format=_BAR, smoothing=0.05, file=sys.stderr)
+        self._bar = tqdm(
+            total=max(1, num_runs * self._epochs),
+            bar_format=_BAR,
+            smoothing=0,  # the test cases are predicted between two trainings
+            mininterval=0.5 if sys.stderr.isatty() else _SECONDS_IN_FILES,
+            file=sys.stderr,
+        )
 
     def begin(self, name: str) -> None:
         """Say which training begins."""

@@ -26,6 +26,8 @@ class State(Enum):
     """How far a training got."""
 
     PENDING = "pending"
+    RUNNING = "running"
+    """Or killed so that nothing could be written; whether a process is at it, its lock tells."""
     INTERRUPTED = "interrupted"
     FINISHED = "finished"
     FAILED = "failed"
@@ -79,13 +81,14 @@ class RunFolder:
         write_json(record, self.record_file)
 
     def state(self) -> State:
-        """How far it got, whatever process did it; one that runs now counts as interrupted."""
+        """How far it got, whatever process did it."""
         if self.scores_file.is_file():
             return State.FINISHED
         status = self.read().get("status")
-        if status == State.FAILED.value:
-            return State.FAILED
-        return State.PENDING if status is None else State.INTERRUPTED
+        if status is None:
+            return State.PENDING
+        # A record that says finished without scores is one whose scores were taken away, to be made again.
+        return State.INTERRUPTED if status == State.FINISHED.value else State(status)
 
     def checkpoints(self) -> list[Path]:
         """nnU-Net's checkpoints, of which there is one of a name at most."""

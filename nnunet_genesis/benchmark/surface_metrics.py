@@ -8,6 +8,7 @@ percentiles of distances between surface voxels.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,15 +67,17 @@ def compare_surfaces(
 
     masks = [torch.from_numpy(_crop(mask, prediction | reference, flat)) for mask in (prediction, reference)]
     ours, theirs = (mask[None, None].float() for mask in masks)
-    nsd = compute_surface_dice(
-        ours,
-        theirs,
-        class_thresholds=[tolerance_mm * (1 + _ROUNDING)],
-        include_background=True,
-        spacing=mm,
-        use_subvoxels=True,
-    )
-    hd95 = compute_hausdorff_distance(ours, theirs, include_background=True, percentile=PERCENTILE, spacing=mm)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="monai")  # it calls functions of its own
+        nsd = compute_surface_dice(
+            ours,
+            theirs,
+            class_thresholds=[tolerance_mm * (1 + _ROUNDING)],
+            include_background=True,
+            spacing=mm,
+            use_subvoxels=True,
+        )
+        hd95 = compute_hausdorff_distance(ours, theirs, include_background=True, percentile=PERCENTILE, spacing=mm)
     return SurfaceScores(float(nsd), float(hd95))
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 COMMAND = "nnUNetv2_train"
 LOG_LINES = 20
 """Lines of the log that a failure keeps."""
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 30.0
 """Time that an interrupted training has to end by itself."""
 _EPOCH = re.compile(rb"^(?:[\d\-: .]+)?Epoch (\d+)\s*$", re.MULTILINE)
@@ -131,7 +131,7 @@ def train(
         "versions": package_versions(),
     }
     attempts = [*before.get("attempts", []), attempt]
-    run_folder.write({**before, "status": "running", "attempts": attempts})
+    run_folder.write({**before, "status": State.RUNNING.value, "attempts": attempts})
     started = time.monotonic()
     code: int | None = None
     offset = run_folder.log_file.stat().st_size if run_folder.log_file.exists() else 0
@@ -148,9 +148,8 @@ def train(
         attempt["seconds"] = round(time.monotonic() - started, 1)
         attempt["ended"] = now()
         attempt["exit_code"] = code
-        status = State.INTERRUPTED if code is None else State.FAILED if code else "running"
-        told = {"status": status.value if isinstance(status, State) else status, "attempts": attempts}
-        run_folder.write({**before, **told})
+        state = State.INTERRUPTED if code is None else State.FAILED if code else State.RUNNING  # scores follow
+        run_folder.write({**before, "status": state.value, "attempts": attempts})
     if code:
         fail(run_folder, f"{COMMAND} ended with code {code}", tail(run_folder.log_file, offset))
 

@@ -70,7 +70,7 @@ def run_blocks(runs: Sequence[RunReport]) -> list[Block]:
         )
         lines = [str(line) for line in report.record.get("last_lines", [])][-_LAST_LINES:]
         blocks += [Code("\n".join(lines))] if lines else []
-    open_ones = [report for report in runs if report.state in (State.PENDING, State.INTERRUPTED)]
+    open_ones = [report for report in runs if report.state not in (State.FINISHED, State.FAILED)]
     if open_ones:
         blocks.append(Items(tuple(f"{report.run.identifier}: {report.state.value}" for report in open_ones)))
     return blocks
