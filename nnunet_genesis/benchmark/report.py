@@ -82,9 +82,20 @@ def _scores(material: Material) -> list[Block]:
         Heading("Scores and differences"),
         *pictures.label_efficiency(),
         *pictures.differences(),
+        *_details(material),
         Paragraph("Means over patients and trainings:"),
         tables.score_table(material.tables),
     ]
+
+
+def _details(material: Material) -> list[Block]:
+    if not material.verdicts:
+        return []
+    told = (
+        "The comparisons before any correction. The bootstrap draws patients and trainings again; with few trainings"
+        " it is too narrow and decides nothing."
+    )
+    return [Paragraph(told), tables.detail_table(material.verdicts)]
 
 
 def _savings(material: Material) -> list[Block]:

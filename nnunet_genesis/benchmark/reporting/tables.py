@@ -57,6 +57,36 @@ def verdict_table(comparisons: Sequence[Comparison]) -> Table:
     return Table((head, *rows), words=(1, 3))
 
 
+def detail_table(comparisons: Sequence[Comparison]) -> Table:
+    """What stands behind the verdicts, before any correction."""
+    head = (
+        "initialisation",
+        "schedule",
+        "labelled",
+        "gain",
+        "95 % interval",
+        "hierarchical bootstrap",
+        "p",
+        "Wilcoxon p",
+        "patients better",
+    )
+    rows = [
+        (
+            entry.arm.initialisation,
+            entry.arm.schedule,
+            str(entry.arm.labelled),
+            words.change(entry.interval.difference, entry.metric),
+            words.interval(entry.interval.low, entry.interval.high, entry.metric),
+            words.interval(*entry.bootstrap, entry.metric),
+            words.p_value(entry.interval.p),
+            words.p_value(entry.wilcoxon),
+            f"{_better(entry)} of {len(entry.by_group)}",
+        )
+        for entry in comparisons
+    ]
+    return Table((head, *rows), words=(1,))
+
+
 def other_comparisons_table(families: Mapping[tuple[str, str], Sequence[Comparison]]) -> Table:
     """Metrics and classes beside the headline, a row per comparison."""
     head = (
@@ -180,6 +210,10 @@ def _deviation(value: float, metric: str) -> str:
 def _seeds(entry: Comparison) -> str:
     ours, theirs = len(entry.pretrained.seeds), len(entry.scratch.seeds)
     return str(ours) if ours == theirs else f"{ours} and {theirs}"
+
+
+def _better(entry: Comparison) -> int:
+    return sum((value > 0) == entry.larger_is_better for value in entry.by_group if value)
 
 
 def _number(value: int | None) -> str:
