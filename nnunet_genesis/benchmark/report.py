@@ -83,8 +83,8 @@ def _scores(material: Material) -> list[Block]:
         *pictures.label_efficiency(),
         *pictures.differences(),
         *_details(material),
-        Paragraph("Means over patients and trainings:"),
-        tables.score_table(material.tables),
+        Paragraph("Means over patients and trainings." + _room(material)),
+        tables.score_table({place: material.tables[place] for place in material.shown}),
     ]
 
 
@@ -96,6 +96,10 @@ def _details(material: Material) -> list[Block]:
         " it is too narrow and decides nothing."
     )
     return [Paragraph(told), tables.detail_table(material.verdicts)]
+
+
+def _room(material: Material) -> str:
+    return "" if len(material.shown) == len(material.tables) else " Single classes are in results.json."
 
 
 def _savings(material: Material) -> list[Block]:
@@ -136,10 +140,12 @@ def _cases(material: Material) -> list[Block]:
 
 
 def _others(material: Material) -> list[Block]:
-    others = {place: found for place, found in material.comparisons.items() if found and place != material.headline}
+    others = {place: material.comparisons[place] for place in material.shown if place != material.headline}
+    others = {place: found for place, found in others.items() if found}
     blocks: list[Block] = []
     if others:
         told = "Each metric and class is a family of its own for Holm's correction. They do not prove each other."
+        told += _room(material)
         blocks += [Heading("Other metrics and classes"), Paragraph(told), tables.other_comparisons_table(others)]
     single = {
         place: table for place, table in material.tables.items() if place[0] == DICE and table.label != MEAN_OF_CLASSES

@@ -75,7 +75,7 @@ def write_folder(folder: Path, size: Size) -> None:
     cases, epochs = _simulate(keys)
     raw = _write_images(folder)
     _write_record(folder, runs, size, raw)
-    broken = {runs[-1].key: "failed", runs[-2].key: "running"} if len(runs) > 4 else {}
+    broken = {runs[-1].key: "failed", runs[-2].key: "interrupted"} if len(runs) > 4 else {}
     for run in runs:
         _write_run(folder, run, cases, broken.get(run.key))
     write_case_scores([score for score in cases if score.run not in broken], folder / "results.csv")

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ def test_every_tag_is_closed_and_every_picture_described(written: Path) -> None:
 def test_the_verdict_comes_first_with_what_limits_it(written: Path) -> None:
     found = _results(written)
     page = _page(written)
-    assert found["verdict"].startswith("Dice, mean of classes, on 18 test cases of 12 patients or groups:")
+    assert found["verdict"].startswith("Dice, mean of classes, on 18 test cases of 12 groups (patients):")
     assert page.index(found["verdict"]) < page.index("<table>")
     assert "2 of 12 trainings are not in these numbers: 1 failed, 1 not finished." in found["cautions"]
     assert "All seeds train on the same labelled cases: other ones may give another gain." in found["cautions"]
@@ -212,6 +213,16 @@ def test_scratch_alone_is_no_comparison(small: Path) -> None:
     scores = [score for score in read_case_scores(small / "results.csv") if score.run.initialisation == "scratch"]
     write_case_scores(scores, small / "results.csv")
     assert "Nothing can be compared yet" in write_report(small).read_text(encoding="utf-8")
+
+
+def test_many_classes_are_left_to_results_json(small: Path) -> None:
+    scores = [score for score in read_case_scores(small / "results.csv") if score.label == "body"]
+    many = [replace(score, label=f"organ {number}") for score in scores for number in range(9)]
+    write_case_scores(many, small / "results.csv")
+    page = write_report(small).read_text(encoding="utf-8")
+    assert "organ 3" not in page
+    assert "Single classes are in results.json." in page
+    assert {one["label"] for one in _results(small)["comparisons"]} >= {"organ 3", "mean of classes"}
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:

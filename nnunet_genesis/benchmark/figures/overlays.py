@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
@@ -61,13 +62,15 @@ def draw_overlays(file: Path, examples: Sequence[Example], labels: Mapping[str, 
     ]
     figure = Figure(figsize=(_PANEL * columns, sum(heights) + 0.4), layout="constrained")
     grid = figure.subplots(len(examples), columns, squeeze=False, height_ratios=heights)
+    drawn: set[str] = set()
     for panels, example, view in zip(grid, examples, views, strict=True):
-        _draw_row(list(panels), example, view, labels)
-    legend_below(
-        figure,
-        more={name: Line2D([], [], color=_COLOURS[number % len(_COLOURS)]) for number, name in enumerate(labels)}
-        | {"reference": Line2D([], [], color="black", linestyle=":")},
-    )
+        drawn |= _draw_row(list(panels), example, view, labels)
+    legend: dict[str, Artist] = {
+        name: Line2D([], [], color=_COLOURS[number % len(_COLOURS)])
+        for number, name in enumerate(labels)
+        if name in drawn
+    }
+    legend_below(figure, more={**legend, "reference": Line2D([], [], color="black", linestyle=":")})
     figure.savefig(file, dpi=DPI)
 
 
@@ -91,7 +94,9 @@ def _view(example: Example, labels: Mapping[str, Sequence[int]]) -> _View:
     return _View(row, _box(np.any([one[row] for one in found], axis=0)))
 
 
-def _draw_row(panels: list[Axes], example: Example, view: _View, labels: Mapping[str, Sequence[int]]) -> None:
+def _draw_row(panels: list[Axes], example: Example, view: _View, labels: Mapping[str, Sequence[int]]) -> set[str]:
+    """Draw a case; returns the classes that are seen."""
+    drawn: set[str] = set()
     reference, *_ = (segmentation[view.row] for segmentation in example.segmentations.values())
     image = np.zeros(reference.shape) if example.image is None else example.image[view.row]
     low, high = np.percentile(image, (0.5, 99.5)).tolist()
@@ -106,19 +111,23 @@ def _draw_row(panels: list[Axes], example: Example, view: _View, labels: Mapping
         )
         if number:
             _outline(panel, reference[view.box], labels, style=":", width=1.0)
-        _outline(panel, segmentation[view.row][view.box], labels, style="-", width=1.5)
+        drawn |= _outline(panel, segmentation[view.row][view.box], labels, style="-", width=1.5)
         panel.set_title(name if number else f"{example.title}\n{name}, slice {view.row}", fontsize=8)
         panel.set_axis_off()
+    return drawn
 
 
 def _outline(
     panel: Axes, segmentation: NDArray[np.int64], labels: Mapping[str, Sequence[int]], *, style: str, width: float
-) -> None:
-    for place, group in enumerate(labels.values()):
+) -> set[str]:
+    drawn = set()
+    for place, (name, group) in enumerate(labels.items()):
         mask = np.isin(segmentation, group)
         if mask.any() and not mask.all():
             colour = _COLOURS[place % len(_COLOURS)]
             panel.contour(mask, levels=[0.5], colors=colour, linewidths=width, linestyles=style)
+            drawn.add(name)
+    return drawn
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.benchmark.scores import RunKey
 
+MOST_CLASSES = 6
+"""With more classes tables show their mean alone (ours)."""
+
 
 @dataclass(frozen=True)
 class Material:
@@ -52,6 +55,13 @@ class Material:
     def headline(self) -> tuple[str, str] | None:
         """Metric and class that the verdict is about: the Dice, mean of classes where there are several."""
         return find_headline(self.tables)
+
+    @property
+    def shown(self) -> list[tuple[str, str]]:
+        """Metrics and classes that tables have room for; all are in ``results.json``."""
+        if len({label for _, label in self.tables}) <= MOST_CLASSES + 1:
+            return list(self.tables)
+        return [(metric, label) for metric, label in self.tables if label == MEAN_OF_CLASSES]
 
     @property
     def verdicts(self) -> list[Comparison]:

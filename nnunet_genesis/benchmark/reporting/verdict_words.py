@@ -28,10 +28,9 @@ def verdict(material: Material) -> str:
         return "No training has finished yet: there is nothing to compare."
     table, entries = material.tables[material.headline], material.verdicts
     metric = SHORT_NAMES.get(table.metric, table.metric)
-    on = (
-        f"{metric}, {table.label}, on {count(len(table.cases), 'test case')} of"
-        f" {count(len(table.group_names), 'patient or group', 'patients or groups')}"
-    )
+    on = f"{metric}, {table.label}, on {count(len(table.cases), 'test case')}"
+    if len(table.group_names) < len(table.cases):
+        on += f" of {count(len(table.group_names), 'group')} (patients)"
     if not entries:
         return f"Nothing can be compared yet ({on}): no pretrained training has a finished control from scratch."
     counts = Counter(judge(entry) for entry in entries)
