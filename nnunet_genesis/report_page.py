@@ -80,10 +80,11 @@ figcaption{color:#555}
 @page{margin:12mm}
 @media print{
   body{max-width:none;margin:0;padding:0;font-size:9pt}
-  table{font-size:6.8pt}
-  div.table{overflow-x:visible}
-  td,th{padding:.12rem .25rem}
-  td.long{min-width:8rem}
+  table{font-size:6.4pt}
+  div.table{overflow-x:visible;padding-right:1px}
+  td,th{padding:.12rem .22rem}
+  td:first-child{white-space:normal}
+  td.long{min-width:7rem}
   pre{font-size:7pt}
   img{max-height:220mm}
   thead{display:table-header-group}

@@ -88,7 +88,7 @@ def test_what_is_no_difference_says_what_is_missing() -> None:
         )
         scores += case_scores(arm[0], "mg", labelled) + case_scores(control[0], labelled=labelled)
     texts = [explain(entry) for entry in compare(build_tables(scores)["dice", "organ"], paired=False)]
-    assert "no difference shown among 6 comparisons (alone it would be better)" in texts
+    assert "no difference shown after correction for 6 comparisons (alone: better)" in texts
 
 
 def test_patients_count_once_however_many_scans_they_have() -> None:

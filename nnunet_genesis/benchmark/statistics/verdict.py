@@ -49,9 +49,9 @@ def explain(comparison: Comparison) -> str:
         return f"{lead}: one seed says nothing of the next"
     if interval.p >= LEVEL:
         return str(verdict.value)
-    alone = f"alone it would be {_direction(comparison).value}"
+    alone = f"alone: {_direction(comparison).value}"
     if comparison.interval_holm >= LEVEL:
-        return f"{verdict.value} among {comparison.family} comparisons ({alone})"
+        return f"{verdict.value} after correction for {comparison.family} comparisons ({alone})"
     return f"{verdict.value}: the patients' ranks do not agree ({alone})"
 
 
