@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.benchmark.collect import run_folder_of
+from nnunet_genesis.benchmark.command import training_command
 from nnunet_genesis.benchmark.progress import Progress, describe_duration
 from nnunet_genesis.benchmark.run_folder import State, try_lock
 from nnunet_genesis.benchmark.scoring import is_predicted, remove_checkpoints, score_run
-from nnunet_genesis.benchmark.training import LOG_LINES, TrainingError, fail, now, train, training_command
+from nnunet_genesis.benchmark.training import TrainingError, fail, now, train
 from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.errors import GenesisError
 
@@ -113,7 +114,8 @@ def _execute_one(
         files.write({**asdict(run.key), "fold": run.fold, "trainer": run.trainer, **files.read()})
         try:
             if not is_predicted(run, record, files):
-                _check_file(run, record, files)
+                if not files.checkpoints():  # a training that goes on reads its own checkpoint
+                    _check_file(run, record, files)
                 train(
                     training_command(run, record, folder, files),
                     files,
@@ -139,7 +141,7 @@ def _score(run: Run, record: Record, files: RunFolder, planned: PlannedConfigura
     except GenesisError as error:
         fail(files, error.problem, [str(error)])
     except Exception as error:
-        fail(files, f"the scores could not be made: {type(error).__name__}: {error}", [repr(error)][:LOG_LINES])
+        fail(files, f"the scores could not be made: {type(error).__name__}: {error}", [repr(error)])
     kept = {name: value for name, value in files.read().items() if name not in ("problem", "last_lines")}
     files.write({**kept, "status": State.FINISHED.value, "finished": now(), **told})
     return told

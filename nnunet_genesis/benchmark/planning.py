@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.benchmark.initialisations import examine, pretraining_command, refuse_other_files
+from nnunet_genesis.benchmark.labelled import default_amounts, extend_subsets
 from nnunet_genesis.benchmark.record import Record, locked, read_record, write_record
-from nnunet_genesis.benchmark.runs import Length, Run, Subset, control_of, is_full, list_runs, parse_schedule
+from nnunet_genesis.benchmark.runs import Length, Run, control_of, is_full, list_runs, parse_schedule
 from nnunet_genesis.benchmark.scores import SCRATCH
 from nnunet_genesis.benchmark.scoring import read_labels
 from nnunet_genesis.benchmark.settings import PER_SEED, refuse_other_settings
-from nnunet_genesis.benchmark.subsets import ALL, Amount, TestSet, draw_labelled, parse_amount
+from nnunet_genesis.benchmark.subsets import parse_amount
 from nnunet_genesis.benchmark.training import now
 from nnunet_genesis.benchmark.workspace import make_workspace
-from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.errors import SetupError
 from nnunet_genesis.machine import accelerator_name, processor_name
 from nnunet_genesis.trainers.schedules import STANDARD
 
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from nnunet_genesis.benchmark.initialisations import Candidate
+    from nnunet_genesis.benchmark.candidates import Candidate
     from nnunet_genesis.benchmark.settings import BenchmarkSettings
     from nnunet_genesis.plans import PlannedConfiguration
 
 TEST_CASES_FILE = "test_cases.txt"
-DEFAULT_LABELLED = ("5", "10", "20", "50", ALL)
 DEFAULT_SCHEDULES = (STANDARD,)
 DEFAULT_SEEDS = (0, 1, 2)
 _VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
@@ -91,8 +91,8 @@ def make_plan(settings: BenchmarkSettings, axes: Axes, planned: PlannedConfigura
     if min(seeds) < 0:
         raise SetupError(f"--seeds {min(seeds)}: a seed must not be negative", mend="--seeds 0 1 2")
     texts = axes.labelled or _unique(text for subset in record.subsets for text in subset.asked)
-    amounts = [parse_amount(text) for text in texts] or _default_amounts(settings)
-    subsets, notes = _extend_subsets(record, settings, amounts, seeds)
+    amounts = [parse_amount(text) for text in texts] or default_amounts(settings)
+    subsets, notes = extend_subsets(record, settings, amounts, seeds)
     per_seed = settings.subset_draws == PER_SEED
     asked_anew = axes.initialisations or axes.labelled or axes.schedules or axes.seeds or not known
     runs = list_runs(names, subsets, _unique(schedules), seeds, length, draw_per_seed=per_seed) if asked_anew else known
@@ -119,7 +119,9 @@ def commit_plan(
     trust: bool,
     command: str,
 ) -> Plan:
-    """Check the pretrained files, and keep the plan in the folder; nothing is written where anything is refused.
+    """Check the pretrained files, and keep the plan in the folder.
+
+    Where a file is refused, nothing is written but the list of test cases, by which it can be pretrained anew.
 
     Another process may have added to the benchmark meanwhile: what it added stays.
 
@@ -173,48 +175,6 @@ def write_test_cases(folder: Path, settings: BenchmarkSettings, planned: Planned
     temporary.write_text("\n".join(lines) + "\n")
     temporary.replace(file)
     return file
-
-
-def _default_amounts(settings: BenchmarkSettings) -> list[Amount]:
-    """The usual numbers, as far as there are so many cases."""
-    available = len(settings.groups) - len(settings.test_cases) - len(settings.left_out)
-    return [parse_amount(text) for text in DEFAULT_LABELLED if text == ALL or int(text) < available]
-
-
-def _extend_subsets(
-    record: Record, settings: BenchmarkSettings, amounts: Sequence[Amount], seeds: Sequence[int]
-) -> tuple[list[Subset], list[str]]:
-    """Add the subsets that are new to the record; returns those asked for."""
-    test_set = TestSet(settings.test_cases, settings.left_out)
-    per_seed = settings.subset_draws == PER_SEED
-    available = len(settings.groups) - len(test_set.cases) - len(test_set.left_out)
-    wanted: list[int] = []
-    notes: list[str] = []
-    for draw in seeds if per_seed else (0,):
-        drawn = draw_labelled(settings.groups, test_set, amounts, seed=settings.subset_seed, draw=draw)
-        for amount, cases in drawn.items():
-            labelled = amount.count(available) if per_seed else len(cases)
-            if len(cases) != amount.count(available):
-                told = f" (draw {draw})" if per_seed else ""
-                notes.append(f"--labelled {amount.text}: {len(cases)} cases{told}, because groups are not divided")
-            wanted.append(_find_or_add(record, labelled, draw, amount.text, cases))
-    return [record.subsets[number] for number in _unique(wanted)], notes
-
-
-def _find_or_add(record: Record, labelled: int, draw: int, asked: str, cases: tuple[str, ...]) -> int:
-    """Number of the subset among those of the record."""
-    for number, subset in enumerate(record.subsets):
-        if (subset.labelled, subset.draw) == (labelled, draw):
-            if subset.cases != cases:
-                raise DataError(
-                    f"this version of nnunet-genesis draws other {labelled} labelled cases than the benchmark was begun"
-                    " with",
-                    mend="go on with that version, or begin another benchmark with --name",
-                )
-            record.subsets[number] = replace(subset, asked=tuple(_unique([*subset.asked, asked])))
-            return number
-    record.subsets.append(Subset(len(record.subsets), labelled, draw, (asked,), cases))
-    return len(record.subsets) - 1
 
 
 def _provenance(planned: PlannedConfiguration) -> dict[str, Any]:

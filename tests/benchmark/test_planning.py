@@ -10,7 +10,8 @@ import pytest
 from nnunet_genesis import cli
 from nnunet_genesis.benchmark.planning import Axes, commit_plan, make_plan
 from nnunet_genesis.benchmark.record import Record, read_record, write_record
-from nnunet_genesis.benchmark.request import Request, parse_tolerances, resolve_settings
+from nnunet_genesis.benchmark.request import Request, resolve_settings
+from nnunet_genesis.benchmark.tolerances import parse_tolerances
 from nnunet_genesis.errors import DataError, SetupError
 from tests.benchmark.written import CASES, PATTERN, write_planned
 from tests.preprocessed import DATASET
@@ -227,6 +228,7 @@ def test_a_dry_run_needs_no_checkpoint_and_lists_the_test_cases(
         (("--group-pattern", "patient"), "captures nothing"),
         (("--group-pattern", "("), "is no regular expression"),
         (("--name", "a"), "--name and --output both say where"),
+        (("-c", "3d_cascade"), "has no configuration '3d_cascade'"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(

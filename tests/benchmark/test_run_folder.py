@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nnunet_genesis.benchmark.collect import EPOCHS_FILE, RESULTS_FILE, collect, list_reports, run_folder_of
+from nnunet_genesis.benchmark.command import Command
 from nnunet_genesis.benchmark.overview import describe_failures, describe_runs
 from nnunet_genesis.benchmark.record import Record
 from nnunet_genesis.benchmark.run_folder import RunFolder, State, try_lock
@@ -24,7 +25,7 @@ from nnunet_genesis.benchmark.scores import (
     write_epoch_scores,
 )
 from nnunet_genesis.benchmark.settings import BenchmarkSettings
-from nnunet_genesis.benchmark.training import Command, count_epochs, tail
+from nnunet_genesis.benchmark.training import count_epochs, tail
 
 if TYPE_CHECKING:
     from pathlib import Path
