@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
+from nnunet_genesis.cli_benchmark import add_benchmark_command
 from nnunet_genesis.cli_config import add_plans_flags, choose_workers, resolve_config
 from nnunet_genesis.cli_discover import add_discover_command
 from nnunet_genesis.cli_pretexts import DEFAULT_PRETEXT, add_pretext_flags
@@ -111,6 +112,7 @@ def _genesis_parser() -> argparse.ArgumentParser:
     preview.set_defaults(action=_preview, num_gpus=1)
     add_discover_command(commands)
     add_probe_command(commands)
+    add_benchmark_command(commands)
     add_unlabeled_command(commands)
     add_weight_commands(commands)
     add_trainer_commands(commands)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.cli_config import choose_workers
+from nnunet_genesis.cli_device import DEVICES, choose_device
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.processes import count_cores
 
@@ -58,7 +59,7 @@ def add_probe_command(commands: Any) -> None:
     add("--patches", type=int, default=8, help="patches per scan (default: %(default)s)")
     add("--seed", type=int, default=0, help="of scans, patches, folds and random weights (default: 0)")
     add("--umap", action="store_true", help="draw UMAP instead of PCA coordinates (needs umap-learn)")
-    add("-device", choices=("cuda", "cpu", "mps"), help="default: cuda where there is one, else cpu")
+    add("-device", choices=DEVICES, help="default: cuda where there is one, else cpu")
     add("-np", dest="workers", type=int, help="threads that read (default: one per core)")
     add("--output", type=Path, help="new folder (default: genesis_probe_DATASET_CONFIGURATION)")
     parser.set_defaults(action=_probe)
@@ -76,7 +77,7 @@ def _probe(options: argparse.Namespace) -> int:
     workers = choose_workers(options.workers, count_cores())
     config = ProbeConfig(options.scans, options.patches, options.seed)
     told = parse_modalities(options.modality)
-    device = _choose_device(options.device)
+    device = choose_device(options.device)
     if options.umap:
         require_umap()
     facts = open_source(resolve(options.checkpoints[0])).facts
@@ -168,14 +169,3 @@ def _learned_sources(facts: Mapping[str, Any], planned: PlannedConfiguration) ->
             f"the first checkpoint does not tell sources of {planned.dataset_name}", mend="--sources labelled POOL"
         )
     return names
-
-
-def _choose_device(wanted: str | None) -> str:
-    import torch
-
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted is None:
-        return "cuda" if available["cuda"] else "cpu"
-    if not available[wanted]:
-        raise SetupError(f"-device {wanted}: not available on this machine", mend="-device cpu")
-    return wanted

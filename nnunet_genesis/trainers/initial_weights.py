@@ -58,7 +58,7 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         # In the second stage of a cascade the network has more inputs than there are images.
         image_channels=len(channels),
         architecture=trainer.configuration_manager.configuration["architecture"],
-        allow_partial=os.environ.get(ALLOW_PARTIAL_VARIABLE, "").lower() in ("1", "true", "t"),
+        allow_partial=allows_partial(),
         minimum_share=_minimum_share(),
     )
     intensities = trainer.plans_manager.foreground_intensity_properties_per_channel
@@ -94,6 +94,11 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
             f" validation cases of fold {trainer.fold} were among them, its score is not one of unseen images."
         )
     return record, lines
+
+
+def allows_partial() -> bool:
+    """Whether the environment says that less than the whole encoder may be loaded."""
+    return os.environ.get(ALLOW_PARTIAL_VARIABLE, "").lower() in ("1", "true", "t")
 
 
 def _find_leaks(trainer: nnUNetTrainer, facts: Mapping[str, Any]) -> Leaks:

@@ -64,8 +64,12 @@ def keys_of_list(
     return keys_of_entries(planned, file, read_list(file), options, endings=endings)
 
 
-def read_list(file: Path) -> dict[str, int]:
+def read_list(file: Path, flag: str = "--exclude") -> dict[str, int]:
     """Entries of a list with the numbers of their lines; empty lines and those that begin with # are none.
+
+    Args:
+        file: Text.
+        flag: Of the command line, that named the file.
 
     Raises:
         SetupError: If the file cannot be read.
@@ -73,9 +77,7 @@ def read_list(file: Path) -> dict[str, int]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise SetupError(
-            f"--exclude: the list cannot be read ({error})", where=file, mend="give a text file"
-        ) from error
+        raise SetupError(f"{flag}: the list cannot be read ({error})", where=file, mend="give a text file") from error
     numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
     return {line: number for number, line in numbered if line and not line.startswith("#")}
 
