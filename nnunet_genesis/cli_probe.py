@@ -64,6 +64,7 @@ def add_probe_command(commands: Any) -> None:
 
 
 def _probe(options: argparse.Namespace) -> int:
+    from nnunet_genesis.cli_devices import choose_device
     from nnunet_genesis.folders import refuse_used_folder
     from nnunet_genesis.hub import resolve
     from nnunet_genesis.interop import open_source
@@ -76,7 +77,7 @@ def _probe(options: argparse.Namespace) -> int:
         raise SetupError(f"-np {options.workers}: must not be negative", mend="-np 2")
     config = ProbeConfig(options.scans, options.patches, options.seed)
     told = parse_modalities(options.modality)
-    device = _choose_device(options.device)
+    device = choose_device(options.device)
     if options.umap:
         require_umap()
     facts = open_source(resolve(options.checkpoints[0])).facts
@@ -168,14 +169,3 @@ def _learned_sources(facts: Mapping[str, Any], planned: PlannedConfiguration) ->
             f"the first checkpoint does not tell sources of {planned.dataset_name}", mend="--sources labelled POOL"
         )
     return names
-
-
-def _choose_device(wanted: str | None) -> str:
-    import torch
-
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted is None:
-        return "cuda" if available["cuda"] else "cpu"
-    if not available[wanted]:
-        raise SetupError(f"-device {wanted}: not available on this machine", mend="-device cpu")
-    return wanted
