@@ -122,7 +122,7 @@ def _submit_msd(options: argparse.Namespace) -> list[Path]:
     from nnunet_genesis.submission.prediction import Machine
 
     for flag in ("npp", "nps"):
-        if (getattr(options, flag) or 3) < 1:
+        if getattr(options, flag) is not None and getattr(options, flag) < 1:
             raise SetupError(f"-{flag} {getattr(options, flag)}: must be at least 1", mend=f"-{flag} 1")
     device = "cpu" if options.predictions else choose_device(options.device)
     given = {

@@ -51,4 +51,4 @@ def _sides(size: Sequence[int]) -> str:
 
 
 def _numbers(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"
+    return "(" + ", ".join(f"{round(value, 6) + 0.0:.8g}" for value in values) + ")"

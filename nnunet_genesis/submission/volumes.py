@@ -22,6 +22,7 @@ FLAT_ENDINGS = (".png", ".bmp", ".tif", ".tiff")
 """Formats without a grid in space: only their sizes can be compared."""
 IMAGE_ENDINGS = (*ITK_ENDINGS, *FLAT_ENDINGS)
 _READ_BYTES = 1 << 20
+_GIPL_HEADER = 256
 
 
 class Library(Enum):
@@ -104,8 +105,7 @@ def read_voxels(file: Path, library: Library) -> tuple[npt.NDArray[np.generic], 
         DataError: If the file cannot be read, or ends before its time.
     """
     try:
-        if file.name.lower().endswith(".gz"):
-            _read_to_the_end(file)
+        _check_length(file)
         if library is Library.SIMPLEITK:
             import SimpleITK as sitk
 
@@ -123,11 +123,28 @@ def read_voxels(file: Path, library: Library) -> tuple[npt.NDArray[np.generic], 
     return array, Grid(array.shape[::-1])
 
 
-def _read_to_the_end(file: Path) -> None:
-    """Notice a file that was cut off: ITK fills what is missing with zeros."""
-    with gzip.open(file) as stream:
-        while stream.read(_READ_BYTES):
-            pass
+def _check_length(file: Path) -> None:
+    """Notice a file that was cut off where ITK fills what is missing with whatever it has: NIfTI and GIPL."""
+    name = file.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        import nibabel
+
+        header: Any = nibabel.load(file).header
+        voxels = int(np.prod(header.get_data_shape(), dtype=np.int64))
+        needed = int(header["vox_offset"]) + voxels * header.get_data_dtype().itemsize
+    elif name.endswith(".gipl"):
+        import SimpleITK as sitk
+
+        image = sitk.ReadImage(str(file))
+        needed = _GIPL_HEADER + sitk.GetArrayViewFromImage(image).nbytes
+    else:
+        return
+    held = 0
+    with gzip.open(file) if name.endswith(".gz") else file.open("rb") as stream:
+        while block := stream.read(_READ_BYTES):
+            held += len(block)
+    if held < needed:
+        raise EOFError(f"{held} bytes of {needed}")
 
 
 def _read_flat(file: Path) -> npt.NDArray[np.generic]:
