@@ -18,6 +18,7 @@ from nnunet_genesis.errors import SetupError
 from nnunet_genesis.export import OUR_TRAINER, STOCK_TRAINER, copy_for_prediction
 from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.plans import read_channel_names
+from nnunet_genesis.submission.container.predict import read_plain
 from nnunet_genesis.submission.images import find_test_images
 from nnunet_genesis.submission.labels import read_labels
 from nnunet_genesis.submission.models import Choice, TrainedModel, choose_models
@@ -223,4 +224,4 @@ def _write_example(folder: Path, channels: Sequence[Path], slugs: Sequence[str])
         if channel.name.endswith((".tif", ".tiff")):
             shutil.copyfile(channel, folder / slug / f"example{channel.suffix}")
         else:
-            sitk.WriteImage(sitk.ReadImage(str(channel)), str(folder / slug / "example.mha"), True)
+            sitk.WriteImage(read_plain(channel), str(folder / slug / "example.mha"), True)

@@ -111,12 +111,14 @@ def submit_msd(options: MsdOptions, say: Callable[[str], None]) -> list[Path]:
         folder = options.predictions
         if not folder.is_dir():
             raise SetupError("--predictions: no such folder", where=folder, mend="check the path, or leave it out")
-    check_predictions(folder, images, labels, show_progress=True)
+    empty = check_predictions(folder, images, labels, show_progress=True)
+    if empty:
+        say(f"WARNING: {len(empty)} of {len(images.cases)} predictions hold background alone: {', '.join(empty)}")
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output, prefix=".mapped.") as mapped:
         entries = _entries(folder, images, label_map, Path(mapped))
         # Pictures first: where one fails there is no archive yet, and the next attempt finds nothing in its way.
-        draw_contact_sheet(picture, folder, images, labels, f"{task}: {len(images.cases)} predictions of {folder}")
+        draw_contact_sheet(picture, folder, images, labels, f"{task}: {len(images.cases)} predictions")
         try:
             write_archive(file, {f"{task}/{name}": source.read_bytes for name, source in entries.items()})
         except BaseException:
@@ -129,6 +131,7 @@ def submit_msd(options: MsdOptions, say: Callable[[str], None]) -> list[Path]:
             "archive": {"name": file.name, "sha256": sha256_of_file(file)},
             "label_map": {str(key): value for key, value in label_map.items()},
             "cases": {name: {"sha256": sha256_of_file(source)} for name, source in sorted(entries.items())},
+            "background_alone": empty,
             "predictions": str(folder),
             "predicted_here": options.predictions is None,
             "models": told_models,

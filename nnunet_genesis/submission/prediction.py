@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.executables import find_executable
-from nnunet_genesis.submission.checks import find_problems
+from nnunet_genesis.submission.checks import check_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -210,7 +210,7 @@ def _clear(step: Step, images: TestImages, labels: Mapping[int, str], *, all_of_
         prediction = step.output / f"{case}{images.ending}"
         parts = [step.output / f"{case}{suffix}" for suffix in (".npz", ".pkl")] if step.keeps_probabilities else []
         whole = prediction.exists() and all(part.exists() for part in parts)
-        problems = find_problems(prediction, files[0], labels) if whole else ["incomplete"]
+        problems = check_prediction(prediction, files[0], labels).problems if whole else ["incomplete"]
         if not problems and (step.continues or not all_of_them):
             continue
         missing.append(case)

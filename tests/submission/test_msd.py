@@ -243,6 +243,17 @@ def test_all_problems_are_told_at_once(folders: tuple[Path, Path], capsys: pytes
         assert f"    {problem}" in message
 
 
+def test_background_alone_is_told_but_not_refused(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, predictions = folders
+    file = predictions / f"{CASES[2]}.nii.gz"
+    write_prediction(file, sitk.ReadImage(str(file)) * 0)
+    assert submit("4", "--format", "msd", "--predictions", predictions, "--output", "out") == 0
+    assert f"1 of 3 predictions hold background alone: {CASES[2]}" in capsys.readouterr().out
+    assert json.loads(Path("out/submission.json").read_text())["background_alone"] == [CASES[2]]
+
+
 def test_rounding_of_headers_is_forgiven(folders: tuple[Path, Path]) -> None:
     _, predictions = folders
     file = predictions / f"{CASES[0]}.nii.gz"

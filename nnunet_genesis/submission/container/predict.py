@@ -44,6 +44,16 @@ def find_images(folder: Path, slugs: list[str]) -> list[Path]:
     return found
 
 
+def read_plain(file: Path) -> Any:
+    """Read voxels and grid, without the entries that other formats do not know."""
+    import SimpleITK as sitk
+
+    image = sitk.ReadImage(str(file))
+    for key in image.GetMetaDataKeys():
+        image.EraseMetaData(key)
+    return image
+
+
 def hand_over(image: Path, target: Path) -> None:
     """Give nnU-Net an image under the name and in the format that it was trained with."""
     import SimpleITK as sitk
@@ -52,7 +62,7 @@ def hand_over(image: Path, target: Path) -> None:
     if image.name.lower().endswith(ending):
         shutil.copyfile(image, target)
     else:
-        sitk.WriteImage(sitk.ReadImage(str(image)), str(target))
+        sitk.WriteImage(read_plain(image), str(target))
 
 
 def predict(config: dict[str, Any], channels: list[Path], work: Path, device_name: str) -> Path:
@@ -115,7 +125,7 @@ def write_result(segmentation: Path, image: Path, target: Path) -> None:
     """
     import SimpleITK as sitk
 
-    result, reference = sitk.ReadImage(str(segmentation)), sitk.ReadImage(str(image))
+    result, reference = read_plain(segmentation), sitk.ReadImage(str(image))
     if result.GetSize() != reference.GetSize():
         raise JobError(f"the segmentation has the size {result.GetSize()}, {image.name} {reference.GetSize()}")
     result.CopyInformation(reference)
