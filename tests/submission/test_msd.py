@@ -10,6 +10,7 @@ import shutil
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ import SimpleITK as sitk
 
 from nnunet_genesis import cli
 from tests.submission.written import CASES, LABELS, real_hippocampus, write_blob, write_json, write_prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture
@@ -122,14 +126,12 @@ def test_labels_follow_from_the_challenges_own_names(
 ) -> None:
     _, predictions = folders
     challenge = tmp_path / "dataset.json"
-    told = {
-        "labels": {"0": "background", "5": "anterior", "3": "posterior"},
-        "test": [f"./imagesTs/{case}.nii.gz" for case in CASES],
-    }
+    tests = [f"./imagesTs/{case}.nii.gz" for case in CASES]
+    told = {"labels": {"0": "background", "5": "anterior", "3": "posterior"}, "test": tests}
     command = ("4", "--format", "msd", "--predictions", predictions, "--task-json", challenge, "--output", "out")
     challenge.write_text(json.dumps({**told, "labels": {"0": "background", "1": "anterior", "2": "tail"}}))
     assert "labels of the dataset that the challenge does not name: Posterior" in refused(capsys, *command)
-    challenge.write_text(json.dumps({**told, "test": [*told["test"][1:], "./imagesTs/hippocampus_002.nii.gz"]}))
+    challenge.write_text(json.dumps({**told, "test": [*tests[1:], "./imagesTs/hippocampus_002.nii.gz"]}))
     message = refused(capsys, *command)
     assert "missing: hippocampus_002.nii.gz" in message
     assert "not in the challenge: hippocampus_001.nii.gz" in message
@@ -186,7 +188,7 @@ def _write_text(file: Path) -> None:
     file.write_text("no image")
 
 
-DAMAGES = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "no prediction": Path.unlink,
     "its origin is (-0.5, -0.5, 1.5) mm, the image's (-1, -1, 1) mm": _shift,
     "its axes are in another order": _swap,
