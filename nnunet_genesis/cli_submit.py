@@ -103,8 +103,6 @@ def _output(options: argparse.Namespace, dataset_name: str) -> Path:
 def _choice(options: argparse.Namespace) -> Choice:
     from nnunet_genesis.submission.models import Choice
 
-    if options.postprocessing and options.no_postprocessing:
-        raise SetupError("--postprocessing and --no-postprocessing contradict each other", mend="give one of them")
     return Choice(
         models=tuple(options.model),
         trainer=options.trainer,
@@ -119,6 +117,7 @@ def _submit_msd(options: argparse.Namespace) -> list[Path]:
     from nnunet_genesis.cli_devices import choose_device
     from nnunet_genesis.submission.images import find_test_images
     from nnunet_genesis.submission.msd import MsdOptions, submit_msd
+    from nnunet_genesis.submission.postprocessing import Postprocessing
     from nnunet_genesis.submission.prediction import Machine
 
     for flag in ("npp", "nps"):
@@ -136,8 +135,7 @@ def _submit_msd(options: argparse.Namespace) -> list[Path]:
             output=_output(options, find_test_images(options.dataset).dataset_name),
             choice=_choice(options),
             machine=Machine(device, options.npp or 3, options.nps or 3),
-            postprocessing=options.postprocessing,
-            use_postprocessing=not options.no_postprocessing,
+            postprocessing=Postprocessing(options.postprocessing, wanted=not options.no_postprocessing),
             label_map=tuple(options.label_map or ()),
             **given,
         ),
@@ -148,6 +146,7 @@ def _submit_msd(options: argparse.Namespace) -> list[Path]:
 def _submit_grand_challenge(options: argparse.Namespace) -> list[Path]:
     from nnunet_genesis.submission.grand_challenge import ContainerOptions, write_container
     from nnunet_genesis.submission.images import find_test_images
+    from nnunet_genesis.submission.postprocessing import Postprocessing
 
     if not options.output_slug:
         raise SetupError(
@@ -160,8 +159,7 @@ def _submit_grand_challenge(options: argparse.Namespace) -> list[Path]:
             choice=_choice(options),
             input_slugs=tuple(options.input_slug or ()),
             output_slug=options.output_slug,
-            postprocessing=options.postprocessing,
-            use_postprocessing=not options.no_postprocessing,
+            postprocessing=Postprocessing(options.postprocessing, wanted=not options.no_postprocessing),
             example=options.example,
         ),
         _say,

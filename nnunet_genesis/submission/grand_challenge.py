@@ -23,7 +23,7 @@ from nnunet_genesis.submission.images import find_test_images
 from nnunet_genesis.submission.labels import read_labels
 from nnunet_genesis.submission.models import Choice, TrainedModel, choose_models
 from nnunet_genesis.submission.postprocessing import FILE_NAME as POSTPROCESSING_NAME
-from nnunet_genesis.submission.postprocessing import find_postprocessing
+from nnunet_genesis.submission.postprocessing import POSTPROCESS_AS_FOUND, Postprocessing, choose_postprocessing
 from nnunet_genesis.submission.provenance import describe_model, write_submission_json
 from nnunet_genesis.submission.requirements import pin_requirements
 
@@ -52,8 +52,7 @@ class ContainerOptions:
         choice: Which models predict.
         input_slugs: Of the challenge's input sockets, one per channel, in the order of the channels.
         output_slug: Of the challenge's output socket.
-        postprocessing: File to apply; None looks for it beside the model.
-        use_postprocessing: Whether to postprocess at all.
+        postprocessing: Which postprocessing follows.
         example: Case of imagesTs that the test script predicts; None takes the first.
     """
 
@@ -62,8 +61,7 @@ class ContainerOptions:
     choice: Choice
     input_slugs: tuple[str, ...]
     output_slug: str
-    postprocessing: Path | None = None
-    use_postprocessing: bool = True
+    postprocessing: Postprocessing = POSTPROCESS_AS_FOUND
     example: str | None = None
 
 
@@ -89,8 +87,9 @@ def write_container(options: ContainerOptions, say: Callable[[str], None]) -> li
         )
     models = choose_models(images.dataset_name, options.choice)
     trainers = {model.folder: _trainer_in_container(model) for top in models for model in top.stages()}
-    postprocessing = options.postprocessing or find_postprocessing(models)
+    postprocessing = choose_postprocessing(options.postprocessing, models)
     refuse_used_folder(options.output, "the container")
+    say(f"postprocessing: {postprocessing or 'none (nnUNetv2_find_best_configuration determines one)'}")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output.parent, prefix=f".{options.output.name}.") as temporary:
         folder = Path(temporary) / "context"
@@ -103,10 +102,9 @@ def write_container(options: ContainerOptions, say: Callable[[str], None]) -> li
             trainer = trainers[source]
             model["folder"] = f"model_{number}/{trainer}__{source.name.partition('__')[2]}"
             copy_for_prediction(checkpoints, app / "models" / model["folder"], trainer)
-        if options.use_postprocessing and postprocessing is not None:
+        if postprocessing is not None:
             config["postprocessing"] = POSTPROCESSING_NAME
             shutil.copyfile(postprocessing, app / POSTPROCESSING_NAME)
-            say(f"postprocessing: {postprocessing}")
         (app / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         _write_scripts(folder, _image_name(images.dataset_name))
         _write_example(folder / "test" / "input" / "images", images.cases[example], options.input_slugs)
@@ -115,7 +113,7 @@ def write_container(options: ContainerOptions, say: Callable[[str], None]) -> li
             "dataset": images.dataset_name,
             "config": config,
             "models": [describe_model(model) for model in models],
-            "postprocessing": str(postprocessing) if config["postprocessing"] else None,
+            "postprocessing": None if postprocessing is None else str(postprocessing),
             "example": example,
         }
         write_submission_json(folder, told)

@@ -26,7 +26,7 @@ from nnunet_genesis.submission.labels import (
 )
 from nnunet_genesis.submission.models import Choice, TrainedModel, choose_models
 from nnunet_genesis.submission.picture import draw_contact_sheet
-from nnunet_genesis.submission.postprocessing import find_postprocessing
+from nnunet_genesis.submission.postprocessing import POSTPROCESS_AS_FOUND, Postprocessing, choose_postprocessing
 from nnunet_genesis.submission.prediction import Machine, describe_inputs, plan_steps, run_steps
 from nnunet_genesis.submission.provenance import FILE_NAME, describe_model, seen_test_cases, write_submission_json
 from nnunet_genesis.submission.tasks import task_name
@@ -50,8 +50,7 @@ class MsdOptions:
         choice: Which models predict.
         machine: Where they predict.
         predictions: Folder of predictions that exist; then nothing is predicted.
-        postprocessing: File of ``nnUNetv2_determine_postprocessing``; None looks for it beside the model.
-        use_postprocessing: Whether to postprocess at all.
+        postprocessing: Which postprocessing follows.
         task: Name of the folder in the archive; None derives it.
         task_json: The challenge's own ``dataset.json``; labels are mapped by their names.
         label_map: ``PREDICTED=CHALLENGE`` pairs.
@@ -63,8 +62,7 @@ class MsdOptions:
     choice: Choice
     machine: Machine
     predictions: Path | None = None
-    postprocessing: Path | None = None
-    use_postprocessing: bool = True
+    postprocessing: Postprocessing = POSTPROCESS_AS_FOUND
     task: str | None = None
     task_json: Path | None = None
     label_map: tuple[str, ...] = ()
@@ -94,6 +92,12 @@ def submit_msd(options: MsdOptions, say: Callable[[str], None]) -> list[Path]:
         refuse_existing(target)
     if images.ending.endswith(FLAT_ENDINGS):
         say(f"WARNING: the Decathlon takes .nii.gz; the archive will hold {images.ending}, as the dataset has it")
+    if options.predictions is not None and options.postprocessing.file is not None:
+        raise SetupError(
+            "--predictions takes them as they are, and --postprocessing is for those that are made here",
+            mend=f"nnUNetv2_apply_postprocessing -i {options.predictions} -o POSTPROCESSED -pp_pkl_file"
+            f" {options.postprocessing.file}, then --predictions POSTPROCESSED",
+        )
     models: tuple[TrainedModel, ...] = ()
     postprocessing, commands = None, []
     if options.predictions is None or options.choice.says_something:
@@ -101,7 +105,8 @@ def submit_msd(options: MsdOptions, say: Callable[[str], None]) -> list[Path]:
     told_models = [describe_model(model) for model in models]
     _warn_of_leaks(told_models, say)
     if options.predictions is None:
-        postprocessing = _postprocessing(options, models, say)
+        postprocessing = choose_postprocessing(options.postprocessing, models)
+        say(f"postprocessing: {postprocessing or 'none (nnUNetv2_find_best_configuration determines one)'}")
         work = options.output / PREDICTIONS_FOLDER
         steps = plan_steps(images.folder, models, postprocessing, work, options.machine)
         made_by = describe_inputs(images, models, postprocessing)
@@ -118,7 +123,7 @@ def submit_msd(options: MsdOptions, say: Callable[[str], None]) -> list[Path]:
     with tempfile.TemporaryDirectory(dir=options.output, prefix=".mapped.") as mapped:
         entries = _entries(folder, images, label_map, Path(mapped))
         # Pictures first: where one fails there is no archive yet, and the next attempt finds nothing in its way.
-        draw_contact_sheet(picture, folder, images, labels, f"{task}: {len(images.cases)} predictions")
+        draw_contact_sheet(picture, folder, images, labels, f"{task}: {len(images.cases)} prediction(s)")
         try:
             write_archive(file, {f"{task}/{name}": source.read_bytes for name, source in entries.items()})
         except BaseException:
@@ -172,18 +177,6 @@ def _label_map(options: MsdOptions, images: TestImages, labels: Mapping[int, str
             mend=f"put the images that {options.task_json} lists into it",
         )
     return map_labels_by_name(images.dataset_json, names, options.task_json)
-
-
-def _postprocessing(options: MsdOptions, models: Sequence[TrainedModel], say: Callable[[str], None]) -> Path | None:
-    if not options.use_postprocessing:
-        return None
-    if options.postprocessing is not None:
-        if not options.postprocessing.is_file():
-            raise SetupError("--postprocessing: no such file", where=options.postprocessing, mend="check the path")
-        return options.postprocessing
-    found = find_postprocessing(models)
-    say(f"postprocessing: {found or 'none was determined (nnUNetv2_find_best_configuration does)'}")
-    return found
 
 
 def _warn_of_leaks(models: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> None:

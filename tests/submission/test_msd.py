@@ -280,7 +280,7 @@ def test_rounding_of_headers_is_forgiven(folders: tuple[Path, Path]) -> None:
         (["--any-patch"], "--any-patch belongs to --format ssl3d"),
         (["--predictions", "nowhere"], "--predictions: no such folder"),
         (["-npp", "0"], "-npp 0: must be at least 1"),
-        (["--postprocessing", "x", "--no-postprocessing"], "contradict each other"),
+        (["--postprocessing", "x"], "--predictions takes them as they are"),
     ],
 )
 def test_mistakes_in_the_call(

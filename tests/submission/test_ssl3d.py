@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nnunet_genesis import checkpoint, cli
+from nnunet_genesis.errors import CheckpointError
 from nnunet_genesis.interop import nnssl, open_source
 from nnunet_genesis.interop.safe_reading import read_safely
 from nnunet_genesis.networks import build_network, build_source_network
@@ -58,6 +59,7 @@ def network() -> torch.nn.Module:
         return build_network(ARCHITECTURE, 1, 1)
 
 
+@pytest.mark.slow
 def test_a_resenc_l_is_written_as_nnssl_writes_it(network: torch.nn.Module, tmp_path: Path) -> None:
     file = tmp_path / "checkpoint_final.pth"
     checkpoint.write(file, content_of(network.state_dict(), ARCHITECTURE))
@@ -131,7 +133,7 @@ def test_a_plain_network_and_a_file_without_plan_are_refused(tmp_path: Path) -> 
     content = content_of(weights, architecture)
     del content["nnssl_adaptation_plan"]
     torch.save(content, tmp_path / "bare.pth")
-    with pytest.raises(checkpoint.CheckpointError, match="has no nnssl_adaptation_plan"):
+    with pytest.raises(CheckpointError, match="has no nnssl_adaptation_plan"):
         submit_ssl3d(tmp_path / "bare.pth", tmp_path / "out")
 
 
