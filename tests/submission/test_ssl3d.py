@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,16 +15,17 @@ from nnunet_genesis import checkpoint, cli
 from nnunet_genesis.errors import CheckpointError
 from nnunet_genesis.interop import nnssl, open_source
 from nnunet_genesis.interop.safe_reading import read_safely
+from nnunet_genesis.interop.source import SourceModel
 from nnunet_genesis.networks import build_network, build_source_network
+from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining.provenance import nnssl_adaptation_plan
 from nnunet_genesis.submission.ssl3d import submit_ssl3d
 from nnunet_genesis.submission.ssl3d_checks import ARCHITECTURE, find_problems
+from nnunet_genesis.transfer.names import is_alias
 from nnunet_genesis.weights_digest import weights_digest
 from tests.planned import MR, planned
+from tests.preprocessed import tiny_plans
 from tests.transfer.networks import describe
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def content_of(
@@ -182,3 +185,21 @@ def test_the_pretraining_of_a_dataset_is_found(
         )
         message = submit()
         assert "several pretrainings" in message if pretext == "models-genesis" else "n_stages is 2" in message
+
+
+def test_plans_of_the_documents_are_those_of_a_resenc_l(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snippet of docs/submission.md, on plans of another network."""
+    for room in ("nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(room, str(tmp_path / room))
+    folder = tmp_path / "nnUNet_preprocessed" / "Dataset745_OpenMind"
+    folder.mkdir(parents=True)
+    (folder / "nnUNetResEncUNetLPlans.json").write_text(json.dumps(tiny_plans((8, 16, 16), 1)))
+    (folder / "dataset.json").write_text(json.dumps({"channel_names": {"0": "MRI"}, "labels": {"background": 0}}))
+    text = (Path(__file__).parents[2] / "docs" / "submission.md").read_text()
+    exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0], {})
+    plans = load_planned_configuration("745", "SSL3DPlans", "3d_fullres", needs_cases=False)
+    with torch.device("meta"):
+        weights = plans.build_restoration_network().state_dict()
+    plain = {name: tensor for name, tensor in weights.items() if not is_alias(name)}
+    source = SourceModel("", Path(), plain, plans.architecture, {"patch_size": plans.patch_size})
+    assert find_problems(source, weights, nnssl_adaptation_plan(plans), any_patch=False) == []
