@@ -16,6 +16,7 @@ from nnunet_genesis.cli_discover import add_discover_command
 from nnunet_genesis.cli_pretexts import DEFAULT_PRETEXT, add_pretext_flags
 from nnunet_genesis.cli_probe import add_probe_command
 from nnunet_genesis.cli_sources import add_source_flags
+from nnunet_genesis.cli_submit import add_submit_command
 from nnunet_genesis.cli_trainers import add_trainer_commands
 from nnunet_genesis.cli_unlabeled import add_unlabeled_command
 from nnunet_genesis.cli_weights import add_weight_commands
@@ -116,6 +117,7 @@ def _genesis_parser() -> argparse.ArgumentParser:
     add_unlabeled_command(commands)
     add_weight_commands(commands)
     add_trainer_commands(commands)
+    add_submit_command(commands)
     return parser
 
 

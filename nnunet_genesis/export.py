@@ -11,6 +11,7 @@ from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.interop.safe_reading import read_safely
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 OUR_TRAINER, STOCK_TRAINER = "nnUNetTrainerGenesis", "nnUNetTrainer"
@@ -53,15 +54,31 @@ def export_model(model_folder: Path, out: Path) -> Path:
             mend="finish its training: nnUNetv2_train ... --c",
         )
     target = out / f"{STOCK_TRAINER}__{rest}"
+    copy_for_prediction(checkpoints, target, STOCK_TRAINER)
+    return target
+
+
+def copy_for_prediction(checkpoints: Sequence[Path], target: Path, trainer: str) -> None:
+    """Copy what prediction needs of a model.
+
+    Args:
+        checkpoints: Files in ``fold_*`` of one model folder.
+        target: New model folder.
+        trainer: Name of the trainer that the checkpoints shall tell.
+
+    Raises:
+        SetupError: If the target is in use.
+        CheckpointError: If a checkpoint cannot be read safely.
+    """
     refuse_used_folder(target, "the export", mend="give another OUT, or delete this folder")
     for file in checkpoints:
         content = read_safely(file)
-        content["trainer_name"] = STOCK_TRAINER
+        content["trainer_name"] = trainer
         content["optimizer_state"], content["grad_scaler_state"] = None, None
         copy = target / file.parent.name / file.name
         copy.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.write(copy, content)
+    model_folder = checkpoints[0].parents[1]
     for name in _FOLDER_FILES:
         if (model_folder / name).is_file():
             shutil.copy2(model_folder / name, target / name)
-    return target

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
-import sys
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from nnunet_genesis.errors import GenesisError
+from nnunet_genesis.executables import find_executable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from nnunet_genesis.demo.console import Console
 
@@ -78,7 +77,7 @@ def run(command: Command, variables: Mapping[str, str], log: Path, console: Cons
         GenesisError: If the executable is missing or fails; it names the command and the log and shows the log's end.
     """
     console.say(f"\n# {command.why}\n$ {command.line()}")
-    executable = _find_executable(command.words[0])
+    executable = find_executable(command.words[0])
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("nnUNet_") or name == _KEPT_VARIABLE
     }
@@ -130,18 +129,6 @@ def _watch(process: subprocess.Popen[str], file: IO[str], console: Console) -> i
             continue
         reader.join()
         return status
-
-
-def _find_executable(name: str) -> str:
-    """Find a command beside this Python, where pip puts it, else on the path."""
-    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
-    if found is None:
-        raise GenesisError(
-            f"the command {name} is not installed",
-            where=Path(sys.executable).parent,
-            mend="install nnunet-genesis and nnunetv2 into this environment: pip install nnunet-genesis",
-        )
-    return found
 
 
 def _tail(log: Path) -> list[str]:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 KIND = "nnssl pretraining"
 CITATION = "Wald et al., An OpenMind for 3D medical vision self-supervised learning, arXiv 2412.17041"
 _MODULE = "dynamic_network_architectures.architectures.unet."
-_RESENC_L: dict[str, Any] = {
+RESENC_L_CLASS = "ResidualEncoderUNet"
+RESENC_L: dict[str, Any] = {
     "n_stages": 6,
     "features_per_stage": [32, 64, 128, 256, 320, 320],
     "kernel_sizes": [[3, 3, 3]] * 6,
@@ -117,7 +118,7 @@ def _any_under(weights: Mapping[str, torch.Tensor], key: str) -> bool:
 
 def _architecture(class_name: str, arch_kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
     if class_name == "ResEncL" and not arch_kwargs:
-        class_name, arch_kwargs = "ResidualEncoderUNet", _RESENC_L
+        class_name, arch_kwargs = RESENC_L_CLASS, RESENC_L
     if class_name not in ("ResidualEncoderUNet", "PlainConvUNet") or not arch_kwargs:
         return None
     kwargs = dict(arch_kwargs)

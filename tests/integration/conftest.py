@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +20,6 @@ from tests.integration.workspace import (
     shrink_plans,
 )
 from tests.real_data import real_data_folder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HIPPOCAMPUS_SCANS = 12
 
@@ -89,6 +89,19 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     shrink_plans(workspace, "Dataset802_Anisotropic", "3d_fullres", [16, 64, 64], "nnUNetPlansTiny")
     shrink_plans(workspace, "Dataset803_Flat", "2d", [64, 64], "nnUNetPlansTiny")
     return workspace
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with nnU-Net but without our start-up file: only named folders come from the present one."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    packages = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    # Start-up files in a folder that is named in one are not read.
+    Path(packages, "others.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return python
 
 
 def _plan_and_preprocess(workspace: Workspace, configuration: str, *datasets: str) -> None:

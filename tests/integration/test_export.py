@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-import sysconfig
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +13,8 @@ import torch
 from tests.integration.workspace import HIPPOCAMPUS, TINY, TRAINER, read_until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.workspace import Workspace
 
 PREDICT_WITHOUT_THE_PACKAGE = """
@@ -26,19 +25,6 @@ assert not hasattr(nnUNetTrainer, "nnUNetTrainerGenesis")
 from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder
 predict_entry_point_modelfolder()
 """
-
-
-@pytest.fixture(scope="module")
-def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with nnU-Net but without our start-up file: only named folders come from the present one."""
-    folder = tmp_path_factory.mktemp("bare")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    python = folder / "bin" / "python"
-    code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
-    packages = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-    # Start-up files in a folder that is named in one are not read.
-    Path(packages, "others.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    return python
 
 
 def test_an_exported_model_predicts_the_same_without_this_package(

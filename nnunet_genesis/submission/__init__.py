@@ -1,0 +1,1 @@
+"""Trained models and pretrainings as challenges take them: archives, containers, checkpoints."""

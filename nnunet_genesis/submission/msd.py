@@ -1,0 +1,221 @@
+"""``--format msd``: the archive that the Medical Segmentation Decathlon takes.
+
+One folder per task, named as the task, with a prediction for each image of its ``imagesTs``, named as the image:
+``Task03_Liver/liver_1.nii.gz`` (Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 13, 2022).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnunet_genesis.checkpoint import sha256_of_file
+from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.submission.archive import refuse_existing, write_archive
+from nnunet_genesis.submission.checks import check_predictions
+from nnunet_genesis.submission.geometry import TOLERANCES
+from nnunet_genesis.submission.images import find_test_images
+from nnunet_genesis.submission.labels import (
+    apply_label_map,
+    map_labels_by_name,
+    parse_label_map,
+    read_labels,
+)
+from nnunet_genesis.submission.models import Choice, TrainedModel, choose_models
+from nnunet_genesis.submission.picture import draw_contact_sheet
+from nnunet_genesis.submission.postprocessing import POSTPROCESS_AS_FOUND, Postprocessing, choose_postprocessing
+from nnunet_genesis.submission.prediction import Machine, describe_inputs, plan_steps, run_steps
+from nnunet_genesis.submission.provenance import FILE_NAME, describe_model, seen_test_cases, write_submission_json
+from nnunet_genesis.submission.tasks import task_name
+from nnunet_genesis.submission.volumes import FLAT_ENDINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from nnunet_genesis.submission.images import TestImages
+
+PREDICTIONS_FOLDER = "predictions"
+
+
+@dataclass(frozen=True)
+class MsdOptions:
+    """What an archive is made of.
+
+    Attributes:
+        dataset: Name or id of the raw dataset.
+        output: Folder to write into.
+        choice: Which models predict.
+        machine: Where they predict.
+        predictions: Folder of predictions that exist; then nothing is predicted.
+        postprocessing: Which postprocessing follows.
+        task: Name of the folder in the archive; None derives it.
+        task_json: The challenge's own ``dataset.json``; labels are mapped by their names.
+        label_map: ``PREDICTED=CHALLENGE`` pairs.
+        archive: "zip" or "tar".
+    """
+
+    dataset: str
+    output: Path
+    choice: Choice
+    machine: Machine
+    predictions: Path | None = None
+    postprocessing: Postprocessing = POSTPROCESS_AS_FOUND
+    task: str | None = None
+    task_json: Path | None = None
+    label_map: tuple[str, ...] = ()
+    archive: str = "zip"
+
+
+def submit_msd(options: MsdOptions, say: Callable[[str], None]) -> list[Path]:
+    """Predict, check, and write the archive, a contact sheet and the provenance.
+
+    Args:
+        options: What to make.
+        say: Prints a line.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        GenesisError: If anything is missing or wrong; then there is no archive.
+    """
+    images = find_test_images(options.dataset)
+    task = task_name(images.dataset_name, options.task)
+    labels = read_labels(images.dataset_json)
+    label_map = _label_map(options, images, labels)
+    file = options.output / f"{task}.{options.archive}"
+    picture = options.output / f"{task}.png"
+    for target in (file, picture, options.output / FILE_NAME):
+        refuse_existing(target)
+    if images.ending.endswith(FLAT_ENDINGS):
+        say(f"WARNING: the Decathlon takes .nii.gz; the archive will hold {images.ending}, as the dataset has it")
+    if options.predictions is not None and options.postprocessing.file is not None:
+        raise SetupError(
+            "--predictions takes them as they are, and --postprocessing is for those that are made here",
+            mend=f"nnUNetv2_apply_postprocessing -i {options.predictions} -o POSTPROCESSED -pp_pkl_file"
+            f" {options.postprocessing.file}, then --predictions POSTPROCESSED",
+        )
+    models: tuple[TrainedModel, ...] = ()
+    postprocessing, commands = None, []
+    if options.predictions is None or options.choice.says_something:
+        models = choose_models(images.dataset_name, options.choice)
+    told_models = [describe_model(model) for model in models]
+    _warn_of_leaks(told_models, say)
+    if options.predictions is None:
+        postprocessing = choose_postprocessing(options.postprocessing, models)
+        say(f"postprocessing: {postprocessing or 'none (nnUNetv2_find_best_configuration determines one)'}")
+        work = options.output / PREDICTIONS_FOLDER
+        steps = plan_steps(images.folder, models, postprocessing, work, options.machine)
+        made_by = describe_inputs(images, models, postprocessing)
+        folder = run_steps(work, steps, images, labels, made_by=made_by, say=say)
+        commands = [step.line() for step in steps]
+    else:
+        folder = options.predictions
+        if not folder.is_dir():
+            raise SetupError("--predictions: no such folder", where=folder, mend="check the path, or leave it out")
+    empty = check_predictions(folder, images, labels, show_progress=True)
+    if empty:
+        say(f"WARNING: {len(empty)} of {len(images.cases)} predictions hold background alone: {', '.join(empty)}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.output, prefix=".mapped.") as mapped:
+        entries = _entries(folder, images, label_map, Path(mapped))
+        # Pictures first: where one fails there is no archive yet, and the next attempt finds nothing in its way.
+        draw_contact_sheet(picture, folder, images, labels, f"{task}: {len(images.cases)} prediction(s)")
+        try:
+            write_archive(file, {f"{task}/{name}": source.read_bytes for name, source in entries.items()})
+        except BaseException:
+            picture.unlink()
+            raise
+        told = {
+            "format": "msd",
+            "dataset": images.dataset_name,
+            "task": task,
+            "archive": {"name": file.name, "sha256": sha256_of_file(file)},
+            "label_map": {str(key): value for key, value in label_map.items()},
+            "cases": {name: {"sha256": sha256_of_file(source)} for name, source in sorted(entries.items())},
+            "background_alone": empty,
+            "predictions": str(folder),
+            "predicted_here": options.predictions is None,
+            "models": told_models,
+            "models_are": "those that predicted" if options.predictions is None else "what the user says, not checked",
+            "test_cases_seen_in_pretraining": seen_test_cases(told_models),
+            "postprocessing": None
+            if postprocessing is None
+            else {"file": str(postprocessing), "sha256": sha256_of_file(postprocessing)},
+            "commands": commands,
+            "tolerances": TOLERANCES,
+        }
+    say(f"{len(entries)} predictions checked and archived in {task}/")
+    return [file, picture, write_submission_json(options.output, told)]
+
+
+def _label_map(options: MsdOptions, images: TestImages, labels: Mapping[int, str]) -> dict[int, int]:
+    if options.label_map and options.task_json:
+        raise SetupError("--label-map and --task-json both tell the challenge's labels", mend="use one of them")
+    if options.task_json is None:
+        return parse_label_map(options.label_map, labels)
+    try:
+        challenge = json.loads(options.task_json.read_text())
+        names = {str(int(value)): str(name) for value, name in challenge["labels"].items()}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise SetupError(
+            f"--task-json: no dataset.json of the Decathlon ({type(error).__name__}: {error})",
+            where=options.task_json,
+            mend="give the file in the folder that was downloaded, e.g. Task03_Liver/dataset.json",
+        ) from error
+    tests = {Path(str(test)).name for test in challenge.get("test", ())}
+    own = {f"{case}{images.ending}" for case in images.cases}
+    if tests and tests != own:
+        raise DataError(
+            "the test images are not those of the challenge:\n"
+            + "\n".join(f"    missing: {name}" for name in sorted(tests - own))
+            + "\n".join(f"    not in the challenge: {name}" for name in sorted(own - tests)),
+            where=images.folder,
+            mend=f"put the images that {options.task_json} lists into it",
+        )
+    return map_labels_by_name(images.dataset_json, names, options.task_json)
+
+
+def _warn_of_leaks(models: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> None:
+    seen = seen_test_cases(models)
+    if seen:
+        say(
+            f"WARNING: pretraining saw {len(seen)} of the test images, the first is {seen[0]}: say so where you submit,"
+            " and see whether the challenge allows it"
+        )
+
+
+def _entries(folder: Path, images: TestImages, label_map: Mapping[int, int], mapped: Path) -> dict[str, Path]:
+    """Name in the task's folder to the file: the prediction itself, or a copy with the challenge's labels."""
+    names = [f"{case}{images.ending}" for case in images.cases]
+    if all(predicted == wanted for predicted, wanted in label_map.items()) and images.ending in _AS_THEY_ARE:
+        return {name: folder / name for name in names}
+    if images.ending.endswith(FLAT_ENDINGS):
+        raise SetupError(
+            f"--label-map cannot rewrite {images.ending}", mend="map the labels before, and use --predictions FOLDER"
+        )
+    import SimpleITK as sitk
+
+    entries = {}
+    for case, name in zip(images.cases, names, strict=True):
+        try:
+            before = sitk.ReadImage(str(folder / name))
+        except RuntimeError as error:
+            raise DataError(
+                "SimpleITK, which rewrites labels, cannot read this file",
+                where=folder / name,
+                mend="map the labels before, and use --predictions FOLDER",
+            ) from error
+        after = sitk.GetImageFromArray(apply_label_map(sitk.GetArrayFromImage(before), label_map))
+        after.CopyInformation(before)
+        target = mapped / f"{case}.nii.gz"
+        sitk.WriteImage(after, str(target), True)
+        entries[target.name] = target
+    return entries
+
+
+_AS_THEY_ARE = (".nii.gz", *FLAT_ENDINGS)
+"""Endings of files that are archived byte by byte; others become ``.nii.gz``."""

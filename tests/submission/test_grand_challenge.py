@@ -1,0 +1,169 @@
+"""``genesis submit --format grand-challenge``: what the folder holds, and what its scripts refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from nnunet_genesis import cli
+from nnunet_genesis.submission.container import check_output, predict
+from nnunet_genesis.submission.requirements import pin_requirements
+from tests.submission.models import write_model
+from tests.submission.written import write_blob, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SLUGS = ("--input-slug", "t1-mri", "--input-slug", "flair-mri", "--output-slug", "brain-tumour")
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The results folder of a dataset with two channels and one test image."""
+    for room in ("nnUNet_raw", "nnUNet_results"):
+        monkeypatch.setenv(room, str(tmp_path / room))
+    monkeypatch.chdir(tmp_path)
+    dataset = tmp_path / "nnUNet_raw" / "Dataset017_Brain"
+    (dataset / "imagesTs").mkdir(parents=True)
+    write_json(dataset, {"background": 0, "tumour": 1}, channels=2)
+    for channel in range(2):
+        write_blob(dataset / "imagesTs" / f"case_1_{channel:04d}.nii.gz", (6, 8, 10), 50 + channel, (1.0, 2.0, 3.0))
+    folder = tmp_path / "nnUNet_results" / "Dataset017_Brain"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def submit(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.genesis(["submit", "17", "--format", "grand-challenge", "--output", "out", *arguments])
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def test_folder_holds_all_that_the_image_needs(results: Path, tmp_path: Path) -> None:
+    source = write_model(results, "nnUNetTrainerGenesis_warmup__P__3d_fullres", folds=("0", "1", "2", "3", "4"))
+    assert submit(*SLUGS, "-f", "0", "3") == 0
+    out = tmp_path / "out"
+    config = json.loads((out / "app" / "config.json").read_text())
+    assert config["input_slugs"] == ["t1-mri", "flair-mri"]
+    assert config["labels"] == [0, 1]
+    (model,) = config["models"]
+    assert model["folder"] == "model_0/nnUNetTrainer__P__3d_fullres"
+    files = sorted((out / "app" / "models").rglob("*.pth"))
+    assert [file.parent.name for file in files] == ["fold_0", "fold_3"]
+    content = torch.load(files[0], weights_only=True)
+    assert content["trainer_name"] == "nnUNetTrainer"
+    assert content["optimizer_state"] is None
+    assert torch.equal(content["network_weights"]["weight"], torch.full((3,), float(len(source.name))))
+    dockerfile = (out / "Dockerfile").read_text().splitlines()
+    assert dockerfile.index("USER user") < dockerfile.index('ENTRYPOINT ["python", "/opt/app/predict.py"]')
+    assert not any("@" in line for line in dockerfile)
+    example = out / "test" / "input" / "images" / "flair-mri" / "example.mha"
+    image = results.parents[1] / "nnUNet_raw" / "Dataset017_Brain" / "imagesTs" / "case_1_0001.nii.gz"
+    given, original = (sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in (example, image))
+    np.testing.assert_array_equal(given, original)
+    for script in ("test_run.sh", "save.sh"):
+        subprocess.run(["bash", "-n", str(out / script)], check=True)
+        assert (out / script).stat().st_mode & 0o111
+    assert "--network none" in (out / "test_run.sh").read_text()
+    assert json.loads((out / "submission.json").read_text())["models"][0]["trainer"] == "nnUNetTrainerGenesis_warmup"
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    assert submit(*SLUGS, "-f", "0") == 1
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+
+
+def test_requirements_are_those_of_this_environment() -> None:
+    lines = pin_requirements("nnunetv2")
+    pinned = dict(line.split("==") for line in lines)
+    for name in ("nnunetv2", "numpy", "simpleitk", "dynamic-network-architectures", "batchgenerators", "blosc2"):
+        assert pinned[name] == version(name)
+    assert pinned["torch"] == version("torch").split("+")[0]
+    assert not [name for name in pinned if name.startswith(("nvidia-", "nnunet-genesis", "pytest"))]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (SLUGS[2:], "1 --input-slug, and the dataset has 2 channel(s): channel 0, channel 1"),
+        (SLUGS[:4], "no --output-slug"),
+        ((*SLUGS[:5], "Brain Tumour"), "'Brain Tumour' is no slug of grand-challenge.org"),
+        ((*SLUGS[:2], *SLUGS[:2], *SLUGS[4:]), "two channels have the same --input-slug"),
+        ((*SLUGS, "--example", "case_2"), "--example case_2: no such case"),
+        ((*SLUGS, "-tr", "nnUNetTrainerOfSomebody"), "is neither nnU-Net's nor ours"),
+        ((*SLUGS, "--postprocessing", "nowhere.pkl", "-tr", "nnUNetTrainer"), "--postprocessing: no such file"),
+        ((*SLUGS, "--postprocessing", "x", "--no-postprocessing", "-tr", "nnUNetTrainer"), "contradict each other"),
+        ((*SLUGS, "--task", "Task01_X"), "--task belongs to --format msd"),
+    ],
+)
+def test_mistakes(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], expected: str
+) -> None:
+    write_model(results, "nnUNetTrainer__P__3d_fullres")
+    write_model(results, "nnUNetTrainerOfSomebody__P__3d_fullres")
+    assert submit(*flags, "-f", "0") == 1
+    message = capsys.readouterr().err
+    assert expected in message
+    assert "to mend it:" in message
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_trainers_of_nnunet_keep_their_names_and_cascades_their_order(results: Path, tmp_path: Path) -> None:
+    write_model(results, "nnUNetTrainer_250epochs__P__3d_lowres")
+    write_model(results, "nnUNetTrainer_250epochs__P__3d_cascade_fullres", previous="3d_lowres")
+    assert submit(*SLUGS, "-f", "0", "-c", "3d_cascade_fullres") == 0
+    first, second = json.loads((tmp_path / "out" / "app" / "config.json").read_text())["models"]
+    assert first["folder"] == "model_0/nnUNetTrainer_250epochs__P__3d_lowres"
+    assert (first["previous_stage"], first["averaged"]) == (None, False)
+    assert (second["previous_stage"], second["averaged"]) == (0, True)
+
+
+def test_entry_point_hands_images_over_in_the_format_of_the_dataset(tmp_path: Path) -> None:
+    array = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((0.5, 0.25))
+    image.SetOrigin((7.0, -3.0))
+    sitk.WriteImage(image, str(tmp_path / "photo.mha"))
+    predict.hand_over(tmp_path / "photo.mha", tmp_path / "case_0000.png")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "case_0000.png"))), array)
+    predict.write_result(tmp_path / "case_0000.png", tmp_path / "photo.mha", tmp_path / "out" / "photo.mha")
+    result = sitk.ReadImage(str(tmp_path / "out" / "photo.mha"))
+    assert (result.GetSpacing(), result.GetOrigin()) == ((0.5, 0.25), (7.0, -3.0))
+    sitk.WriteImage(sitk.GetImageFromArray(array.T), str(tmp_path / "turned.png"))
+    with pytest.raises(predict.JobError, match=r"the segmentation has the size \(3, 4\)"):
+        predict.write_result(tmp_path / "turned.png", tmp_path / "photo.mha", tmp_path / "out" / "other.mha")
+    (tmp_path / "images" / "t1-mri").mkdir(parents=True)
+    with pytest.raises(predict.JobError, match=r"must hold one image, and holds 0; in .* there is t1-mri"):
+        predict.find_images(tmp_path, ["ct"])
+    for name in ("a.mha", "b.mha"):
+        shutil.copy(tmp_path / "photo.mha", tmp_path / "images" / "t1-mri" / name)
+    with pytest.raises(predict.JobError, match="holds 2"):
+        predict.find_images(tmp_path, ["t1-mri"])
+
+
+def test_output_is_checked_against_the_input(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"input_slugs": ["ct"], "output_slug": "liver", "labels": [0, 1]}))
+    given, made = tmp_path / "in" / "images" / "ct", tmp_path / "out" / "images" / "liver"
+    given.mkdir(parents=True)
+    assert "must hold images/liver/NAME.mha" in check_output.find_problems(config, tmp_path / "in", tmp_path / "out")[0]
+    made.mkdir(parents=True)
+    write_blob(given / "scan.mha", (6, 8, 10), 90, (1.0, 2.0, 3.0))
+    write_blob(made / "scan.mha", (6, 8, 10), 1, (1.0, 2.0, 3.0))
+    assert check_output.find_problems(config, tmp_path / "in", tmp_path / "out") == []
+    write_blob(made / "scan.mha", (6, 8, 10), 2, (1.0, 2.0, 3.5))
+    problems = check_output.find_problems(config, tmp_path / "in", tmp_path / "out")
+    assert [problem.split(" is ")[0] for problem in problems[:1]] == ["its spacing"]
+    assert problems[1] == "it holds [2], and the dataset has [0, 1]"
+    (made / "scan.mha").rename(made / "other.mha")
+    write_blob(made / "other.mha", (6, 8, 9), 1, (1.0, 2.0, 3.0))
+    problems = check_output.find_problems(config, tmp_path / "in", tmp_path / "out")
+    assert [problem.split(" is ")[0] for problem in problems] == ["it", "its size"]

@@ -1,0 +1,102 @@
+"""Which models predict, and by which commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.submission.models import Choice, choose_models
+from nnunet_genesis.submission.postprocessing import find_postprocessing
+from nnunet_genesis.submission.prediction import Machine, plan_steps
+from tests.submission.models import write_model
+
+DATASET = "Dataset003_Liver"
+FIVE = ("0", "1", "2", "3", "4")
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    folder = tmp_path / DATASET
+    folder.mkdir()
+    return folder
+
+
+def test_the_only_model_is_taken_with_all_folds_else_fold_all(results: Path) -> None:
+    folder = write_model(results, "nnUNetTrainerGenesis__P__3d_fullres", folds=FIVE)
+    (model,) = choose_models(DATASET, Choice())
+    assert (model.folder, model.folds, model.previous) == (folder, FIVE, None)
+    write_model(results, "nnUNetTrainer__P__2d", folds=("all",))
+    (model,) = choose_models(DATASET, Choice(configuration="2d"))
+    assert model.folds == ("all",)
+    assert choose_models(DATASET, Choice(trainer="nnUNetTrainerGenesis"))[0].folder == folder
+    with pytest.raises(SetupError, match="several trained models fit"):
+        choose_models(DATASET, Choice(plans="P"))
+    with pytest.raises(SetupError, match="no trained model fits"):
+        choose_models(DATASET, Choice(plans="Q"))
+    with pytest.raises(SetupError, match="--model and -tr, -p, -c both name models"):
+        choose_models(DATASET, Choice(models=("nnUNetTrainer__P__2d",), plans="P"))
+    with pytest.raises(SetupError, match="names a model twice"):
+        choose_models(DATASET, Choice(models=("nnUNetTrainer__P__2d",) * 2))
+
+
+def test_what_nnunet_recommends_comes_before_what_there_is(results: Path) -> None:
+    names = ["nnUNetTrainer__P__2d", "nnUNetTrainerGenesis__P__3d_fullres"]
+    for name in names:
+        write_model(results, name, folds=("0", "1"))
+    parts = [
+        dict(zip(("trainer", "plans_identifier", "configuration"), name.split("__"), strict=True)) for name in names
+    ]
+    told = {"folds": [0, 1], "best_model_or_ensemble": {"selected_model_or_models": parts}}
+    (results / "inference_information.json").write_text(json.dumps(told))
+    models = choose_models(DATASET, Choice())
+    assert [model.name for model in models] == names
+    assert all(model.folds == ("0", "1") for model in models)
+    assert find_postprocessing(models) is None
+    ensemble = results / "ensembles" / f"ensemble___{names[0]}___{names[1]}___0_1"
+    ensemble.mkdir(parents=True)
+    (ensemble / "postprocessing.pkl").write_bytes(b"")
+    assert find_postprocessing(models) == find_postprocessing(models[::-1]) == ensemble / "postprocessing.pkl"
+    assert find_postprocessing(models[:1]) is None, "that of the ensemble is not the model's"
+    (results / "inference_information.json").write_text("{}")
+    with pytest.raises(SetupError, match="not as nnU-Net writes it"):
+        choose_models(DATASET, Choice())
+
+
+def test_the_second_stage_of_a_cascade_gets_what_the_first_predicted(results: Path, tmp_path: Path) -> None:
+    names = [f"nnUNetTrainer__P__{configuration}" for configuration in ("3d_lowres", "3d_cascade_fullres")]
+    write_model(results, names[1], previous="3d_lowres")
+    with pytest.raises(SetupError, match="no model folder"):
+        choose_models(DATASET, Choice(models=(names[1],), folds=("0",)))
+    write_model(results, names[0])
+    machine = Machine("cpu", 1, 2)
+
+    def commands(*models: str) -> list[list[str]]:
+        chosen = choose_models(DATASET, Choice(models=models, folds=("0",)))
+        return [list(step.words) for step in plan_steps(Path("imagesTs"), chosen, None, tmp_path / "out", machine)]
+
+    first, second = commands(names[1])
+    assert first[first.index("-m") + 1] == str(results / names[0])
+    assert second[second.index("-prev_stage_predictions") + 1] == first[first.index("-o") + 1]
+    assert "--save_probabilities" not in first + second
+    for order in (names, names[::-1]):
+        first, second, third = commands(*order)  # the first stage predicts once, though it is also averaged
+        assert first[first.index("-m") + 1] == str(results / names[0])
+        assert "--save_probabilities" in first
+        assert "--save_probabilities" in second
+        assert third[0] == "nnUNetv2_ensemble"
+        members = third[third.index("-i") + 1 : third.index("-o")]
+        assert members == [str(tmp_path / "out" / name) for name in order]
+
+
+def test_models_of_one_name_keep_their_predictions_apart(results: Path, tmp_path: Path) -> None:
+    name = "nnUNetTrainer__P__2d"
+    folders = [str(write_model(parent, name)) for parent in (results, tmp_path / "elsewhere")]
+    chosen = choose_models(DATASET, Choice(models=tuple(folders), folds=("0",)))
+    steps = plan_steps(Path("imagesTs"), chosen, Path("pp.pkl"), tmp_path / "out", Machine("cpu"))
+    assert len({step.output for step in steps}) == 4
+    assert steps[-1].words[0] == "nnUNetv2_apply_postprocessing"
+    assert str(steps[-2].output) in steps[-1].words

@@ -1,0 +1,373 @@
+"""``genesis submit --format msd`` on predictions that exist: what is archived, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from nnunet_genesis import cli
+from tests.submission.written import CASES, LABELS, real_hippocampus, write_blob, write_json, write_prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "nnUNet_raw"))
+    monkeypatch.chdir(tmp_path)
+    return real_hippocampus(tmp_path)
+
+
+def submit(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.genesis(["submit", *map(str, arguments)])
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    capsys.readouterr()
+    assert submit(*arguments) == 1
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    assert "to mend it:" in message
+    assert not list(Path.cwd().rglob("*.zip"))
+    assert not list(Path.cwd().rglob("submission.json"))
+    return message
+
+
+def test_archive_holds_the_predictions_as_the_decathlon_names_them(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    _, predictions = folders
+    (predictions / "plans.json").write_text("{}")  # what nnU-Net leaves beside its predictions is no prediction
+    (predictions / f"{CASES[0]}.npz").write_bytes(b"")
+    assert submit("4", "--format", "msd", "--predictions", predictions, "--output", "out") == 0
+    archive = tmp_path / "out" / "Task04_Hippocampus.zip"
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.namelist() == [f"Task04_Hippocampus/{case}.nii.gz" for case in CASES]
+        opened.extractall(tmp_path / "extracted")
+    for case in CASES:
+        archived = tmp_path / "extracted" / "Task04_Hippocampus" / f"{case}.nii.gz"
+        assert archived.read_bytes() == (predictions / f"{case}.nii.gz").read_bytes()
+        image = sitk.ReadImage(str(tmp_path / "nnUNet_raw/Dataset004_Hippocampus/imagesTs" / f"{case}_0000.nii.gz"))
+        assert sitk.ReadImage(str(archived)).IsSameImageGeometryAs(image)
+    told = json.loads((tmp_path / "out" / "submission.json").read_text())
+    assert told["task"] == "Task04_Hippocampus"
+    assert told["archive"]["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert told["models"] == []
+    assert told["predicted_here"] is False
+    assert (tmp_path / "out" / "Task04_Hippocampus.png").read_bytes().startswith(b"\x89PNG")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        "Task04_Hippocampus.zip",
+        "Task04_Hippocampus.png",
+        "submission.json",
+    }
+
+
+def test_same_predictions_give_the_same_bytes_whenever_and_wherever(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    _, predictions = folders
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for file in sorted(predictions.iterdir(), reverse=True):  # other dates, another order, other rights
+        copy = shutil.copyfile(file, copies / file.name)
+        copy.chmod(0o600)
+    for kind in ("zip", "tar"):
+        for number, folder in enumerate((predictions, copies)):
+            flags = ("--archive", kind, "--output", f"{kind}{number}", "--label-map", "1=2", "2=1")
+            assert submit("4", "--format", "msd", "--predictions", folder, *flags) == 0
+        one, other = (tmp_path / f"{kind}{number}" / f"Task04_Hippocampus.{kind}" for number in range(2))
+        assert one.read_bytes() == other.read_bytes()
+    with tarfile.open(tmp_path / "tar0" / "Task04_Hippocampus.tar") as tar:
+        assert tar.getnames() == [f"Task04_Hippocampus/{case}.nii.gz" for case in CASES]
+        assert {(member.mtime, member.uid, member.uname, member.isfile()) for member in tar} == {(0, 0, "", True)}
+
+
+def test_an_archive_is_never_replaced(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    _, predictions = folders
+    command = ("4", "--format", "msd", "--predictions", predictions, "--output", "out")
+    assert submit(*command) == 0
+    before = {file: file.read_bytes() for file in Path("out").iterdir()}
+    capsys.readouterr()
+    assert submit(*command) == 1
+    assert "is there already, and is not replaced" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in Path("out").iterdir()} == before
+
+
+def test_labels_are_mapped_and_nothing_else_changes(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    _, predictions = folders
+    flags = ("--label-map", "1=2", "2=7", "--task", "Task12_Mine")
+    assert submit("4", "--format", "msd", "--predictions", predictions, *flags, "--output", "out") == 0
+    with zipfile.ZipFile("out/Task12_Mine.zip") as opened:
+        opened.extractall(tmp_path)
+    for case in CASES:
+        before = sitk.ReadImage(str(predictions / f"{case}.nii.gz"))
+        after = sitk.ReadImage(str(tmp_path / "Task12_Mine" / f"{case}.nii.gz"))
+        voxels = sitk.GetArrayFromImage(before)
+        expected = np.where(voxels == 1, 2, np.where(voxels == 2, 7, 0))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(after), expected)
+        assert after.IsSameImageGeometryAs(before)
+        assert after.GetPixelID() == sitk.sitkUInt8
+
+
+def test_labels_follow_from_the_challenges_own_names(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, predictions = folders
+    challenge = tmp_path / "dataset.json"
+    tests = [f"./imagesTs/{case}.nii.gz" for case in CASES]
+    told = {"labels": {"0": "background", "5": "anterior", "3": "posterior"}, "test": tests}
+    command = ("4", "--format", "msd", "--predictions", predictions, "--task-json", challenge, "--output", "out")
+    challenge.write_text(json.dumps({**told, "labels": {"0": "background", "1": "anterior", "2": "tail"}}))
+    assert "labels of the dataset that the challenge does not name: Posterior" in refused(capsys, *command)
+    challenge.write_text(json.dumps({**told, "test": [*tests[1:], "./imagesTs/hippocampus_002.nii.gz"]}))
+    message = refused(capsys, *command)
+    assert "missing: hippocampus_002.nii.gz" in message
+    assert "not in the challenge: hippocampus_001.nii.gz" in message
+    challenge.write_text(json.dumps(told))
+    assert submit(*command) == 0
+    with zipfile.ZipFile("out/Task04_Hippocampus.zip") as opened:
+        voxels = np.frombuffer(gzip.decompress(opened.read(f"Task04_Hippocampus/{CASES[0]}.nii.gz"))[352:], np.uint8)
+    original = sitk.GetArrayFromImage(sitk.ReadImage(str(predictions / f"{CASES[0]}.nii.gz")))
+    assert {value: int((voxels == value).sum()) for value in (5, 3)} == {
+        5: int((original == 1).sum()),
+        3: int((original == 2).sum()),
+    }
+
+
+def _shift(file: Path) -> None:
+    image = sitk.ReadImage(str(file))
+    image.SetOrigin([place + 0.5 for place in image.GetOrigin()])
+    write_prediction(file, image)
+
+
+def _swap(file: Path) -> None:
+    write_prediction(file, sitk.PermuteAxes(sitk.ReadImage(str(file)), [1, 0, 2]))
+
+
+def _flip(file: Path) -> None:
+    image = sitk.ReadImage(str(file))
+    image.SetDirection([1, 0, 0, 0, 1, 0, 0, 0, 1])
+    write_prediction(file, image)
+
+
+def _stretch(file: Path) -> None:
+    image = sitk.ReadImage(str(file))
+    image.SetSpacing([1.0, 1.0, 1.001])
+    write_prediction(file, image)
+
+
+def _relabel(file: Path) -> None:
+    write_prediction(file, sitk.ReadImage(str(file)) * 3)
+
+
+def _float(file: Path) -> None:
+    write_prediction(file, sitk.ReadImage(str(file)), sitk.sitkFloat32)
+
+
+def _truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def _cut_voxels(file: Path) -> None:
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes())[:-500]))
+
+
+def _write_text(file: Path) -> None:
+    file.write_text("no image")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "no prediction": Path.unlink,
+    "its origin is (-0.5, -0.5, 1.5) mm, the image's (-1, -1, 1) mm": _shift,
+    "its axes are in another order": _swap,
+    "its direction is (1, 0, 0, 0, 1, 0, 0, 0, 1), the image's (-1, 0, 0, 0, -1, 0, 0, 0, 1)": _flip,
+    "its spacing is (1, 1, 1.001) mm, the image's (1, 1, 1) mm": _stretch,
+    "it holds 3, 6, and dataset.json has 0 (background), 1 (Anterior), 2 (Posterior)": _relabel,
+    "its voxels are float32, and labels are integers": _float,
+    "the file is cut off or damaged": _truncate,
+    "the file cannot be read": _write_text,
+}
+
+
+@pytest.mark.parametrize("expected", DAMAGES)
+def test_an_unsound_prediction_is_refused(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], expected: str
+) -> None:
+    _, predictions = folders
+    file = predictions / f"{CASES[1]}.nii.gz"
+    DAMAGES[expected](file)
+    message = refused(capsys, "4", "--format", "msd", "--predictions", predictions)
+    assert "1 problem(s) with the predictions; nothing was written" in message
+    assert f"    {CASES[1]}: " in message
+    if expected != "the file cannot be read":
+        assert expected in message
+    else:
+        assert "cannot be read" in message or "cut off or damaged" in message
+
+
+def test_voxels_that_are_missing_inside_a_whole_archive_are_noticed(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, predictions = folders
+    _cut_voxels(predictions / f"{CASES[0]}.nii.gz")
+    assert f"    {CASES[0]}: " in refused(capsys, "4", "--format", "msd", "--predictions", predictions)
+
+
+def test_all_problems_are_told_at_once(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    _, predictions = folders
+    first, second, third = (predictions / f"{case}.nii.gz" for case in CASES)
+    first.rename(predictions / "hippocampus_1.nii.gz")
+    _shift(second)
+    _relabel(second)
+    _truncate(third)
+    (predictions / "._hippocampus_004.nii.gz").write_bytes(b"left by macOS")
+    message = refused(capsys, "4", "--format", "msd", "--predictions", predictions)
+    assert "5 problem(s)" in message
+    for problem in (
+        f"{CASES[0]}: no prediction",
+        f"{CASES[1]}: its origin",
+        f"{CASES[1]}: it holds 3, 6",
+        f"{CASES[2]}: the file is cut off",
+        "hippocampus_1.nii.gz: no image of this name, one too many",
+    ):
+        assert f"    {problem}" in message
+
+
+def test_background_alone_is_told_but_not_refused(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, predictions = folders
+    file = predictions / f"{CASES[2]}.nii.gz"
+    write_prediction(file, sitk.ReadImage(str(file)) * 0)
+    assert submit("4", "--format", "msd", "--predictions", predictions, "--output", "out") == 0
+    assert f"1 of 3 predictions hold background alone: {CASES[2]}" in capsys.readouterr().out
+    assert json.loads(Path("out/submission.json").read_text())["background_alone"] == [CASES[2]]
+
+
+def test_rounding_of_headers_is_forgiven(folders: tuple[Path, Path]) -> None:
+    _, predictions = folders
+    file = predictions / f"{CASES[0]}.nii.gz"
+    image = sitk.ReadImage(str(file))
+    image.SetOrigin([place + 0.004 for place in image.GetOrigin()])
+    image.SetSpacing([side * (1 + 2e-5) for side in image.GetSpacing()])
+    write_prediction(file, image, sitk.sitkInt16)
+    assert submit("4", "--format", "msd", "--predictions", predictions) == 0
+    assert Path("genesis_submission_Dataset004_Hippocampus_msd/Task04_Hippocampus.zip").is_file()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--label-map", "1:2"], "--label-map 1:2: is no pair PREDICTED=CHALLENGE"),
+        (["--label-map", "1=2", "1=3"], "--label-map 1=3: names a label twice"),
+        (["--label-map", "3=1"], "labels that the dataset does not have: 3"),
+        (["--task", "Liver"], "--task Liver: no name of a task"),
+        (["--task-json", "nowhere.json"], "--task-json: no dataset.json of the Decathlon (FileNotFoundError"),
+        (["--task-json", "x", "--label-map", "1=1"], "--label-map and --task-json both"),
+        (["--input-slug", "mri"], "--input-slug belongs to --format grand-challenge, not to msd"),
+        (["--any-patch"], "--any-patch belongs to --format ssl3d"),
+        (["--predictions", "nowhere"], "--predictions: no such folder"),
+        (["-npp", "0"], "-npp 0: must be at least 1"),
+        (["--postprocessing", "x"], "--predictions takes them as they are"),
+    ],
+)
+def test_mistakes_in_the_call(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], flags: list[str], expected: str
+) -> None:
+    assert expected in refused(capsys, "4", "--format", "msd", "--predictions", folders[1], *flags)
+
+
+def test_mistakes_in_the_dataset(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    dataset, predictions = folders
+    command = ("Dataset004_Hippocampus", "--format", "msd", "--predictions", predictions)
+    write_json(dataset, LABELS, numTest=4)
+    assert "3 cases, and" in refused(capsys, *command)
+    write_json(dataset, LABELS, channels=2)
+    message = refused(capsys, *command)
+    assert message.count("channels 0000 of 2") == 3
+    (dataset / "dataset.json").write_text("{}")
+    assert "no dataset.json of nnU-Net v2" in refused(capsys, *command)
+    for file in (dataset / "imagesTs").iterdir():
+        file.unlink()
+    write_json(dataset, LABELS)
+    assert "no image named CASE_0000.nii.gz" in refused(capsys, *command)
+    assert "there is no raw dataset 5" in refused(capsys, "5", *command[1:])
+    assert "no DATASET is named" in refused(capsys, "--format", "msd")
+
+
+def test_four_channels_and_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    dataset, predictions = tmp_path / "Dataset017_BrainTumour", tmp_path / "predicted"
+    (dataset / "imagesTs").mkdir(parents=True)
+    predictions.mkdir()
+    labels = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4}
+    write_json(dataset, labels, channels=4, regions_class_order=[1, 2, 3])
+    for channel in range(4):
+        file = dataset / "imagesTs" / f"BRATS_485_{channel:04d}.nii.gz"
+        write_blob(file, (8, 12, 10), 100 + channel, (1.0, 1.0, 2.0))
+    write_blob(predictions / "BRATS_485.nii.gz", (8, 12, 10), 3, (1.0, 1.0, 2.0))
+    assert submit("17", "--format", "msd", "--predictions", predictions, "--output", "out") == 0
+    with zipfile.ZipFile("out/Task01_BrainTumour.zip") as opened:  # the name says which task it is, not the number
+        assert opened.namelist() == ["Task01_BrainTumour/BRATS_485.nii.gz"]
+    write_blob(predictions / "BRATS_485.nii.gz", (8, 12, 10), 4, (1.0, 1.0, 2.0))
+    assert submit("17", "--format", "msd", "--predictions", predictions, "--output", "other") == 1
+    assert not Path("other").exists()
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+def test_other_volumes_become_nifti(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    dataset, predictions = tmp_path / "Dataset009_Spleen", tmp_path / "predicted"
+    (dataset / "imagesTs").mkdir(parents=True)
+    predictions.mkdir()
+    write_json(dataset, {"background": 0, "spleen": 1}, ending=ending)
+    write_blob(dataset / "imagesTs" / f"spleen_1_0000{ending}", (6, 9, 7), 200, (0.7, 0.8, 5.0))
+    write_blob(predictions / f"spleen_1{ending}", (6, 9, 7), 1, (0.7, 0.8, 5.0))
+    assert submit("9", "--format", "msd", "--predictions", predictions, "--output", "out") == 0
+    with zipfile.ZipFile("out/Task09_Spleen.zip") as opened:
+        opened.extractall(tmp_path)
+    archived = sitk.ReadImage(str(tmp_path / "Task09_Spleen" / "spleen_1.nii.gz"))
+    before = sitk.ReadImage(str(predictions / f"spleen_1{ending}"))
+    assert archived.GetSpacing() == pytest.approx(before.GetSpacing())
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(archived), sitk.GetArrayFromImage(before))
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_flat_images_keep_their_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    from skimage import io as images
+
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    dataset, predictions = tmp_path / "Dataset120_RoadSegmentation", tmp_path / "predicted"
+    (dataset / "imagesTs").mkdir(parents=True)
+    predictions.mkdir()
+    write_json(dataset, {"background": 0, "road": 1}, channels=1, ending=ending)
+    generator = np.random.default_rng(0)
+    images.imsave(dataset / "imagesTs" / f"img-1_0000{ending}", generator.integers(0, 255, (20, 30, 3), dtype=np.uint8))
+    prediction = generator.integers(0, 2, (20, 30), dtype=np.uint8)
+    images.imsave(predictions / f"img-1{ending}", prediction, check_contrast=False)
+    command = ("120", "--format", "msd", "--predictions", predictions)
+    assert submit(*command, "--output", "out") == 0
+    assert f"the archive will hold {ending}" in capsys.readouterr().out
+    with zipfile.ZipFile("out/Task120_RoadSegmentation.zip") as opened:
+        archived = images.imread(io.BytesIO(opened.read(f"Task120_RoadSegmentation/img-1{ending}")))
+    np.testing.assert_array_equal(archived, prediction)
+    images.imsave(predictions / f"img-1{ending}", prediction.T, check_contrast=False)
+    assert submit(*command, "--output", "other") == 1
+    assert "its axes are in another order" in capsys.readouterr().err
