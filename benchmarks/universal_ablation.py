@@ -3,7 +3,7 @@
     genesis probe RUNS/*/checkpoint_final.pth --names ... --sources labelled ct t1 --groups patients.csv --output PROBE
     python -m benchmarks.universal_ablation RUNS --probe PROBE/probe.json --json
 
-RUNS holds an output folder of genesis-pretrain-nnunet per run, named VARIANT_SEED, all with the same --exclude. All runs
+RUNS holds an output folder of genesis-pretrain-nnunet per run, named VARIANT_SEED, all with the same --exclude. All
 restore the same pairs of Models Genesis of the excluded scans: their own validation losses cannot be compared, as
 patches of several scales are blurred. "head" is the accuracy of a run's own classifier on its held-out scans.
 """
