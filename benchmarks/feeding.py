@@ -23,7 +23,6 @@ import torch
 from benchmarks.machine import parse_size, report
 from benchmarks.pairs import mean_ms
 from benchmarks.workload import ARCHITECTURES, all_patches, measured_range, written_dataset
-from nnunet_genesis.cli import _default_workers
 from nnunet_genesis.config import PRECISIONS, PretrainingConfig
 from nnunet_genesis.pretraining.data import StepSampler, build_loader
 from nnunet_genesis.pretraining.devices import launch_fabric, should_compile
@@ -32,6 +31,7 @@ from nnunet_genesis.pretraining.loop import TrainingState, build_optimizer, trai
 from nnunet_genesis.pretraining.monitor import Monitor
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork
 from nnunet_genesis.pretraining.pretexts import build_pretext
+from nnunet_genesis.pretraining.processes import loader_workers
 from nnunet_genesis.pretraining.validation import Baselines
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--base-features", type=int, default=32)
     parser.add_argument("--patch", default="40x56x40", help="e.g. 128 or 16x320x320 (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=_default_workers())
+    parser.add_argument("--workers", type=int, default=loader_workers())
     parser.add_argument("--steps", type=int, default=20, help="per turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--save", metavar="NAME", help="keep the results in benchmarks/results/NAME.txt and .json")

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
+from nnunet_genesis.machine import accelerator_name, processor_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +22,8 @@ RESULTS = Path(__file__).parent / "results"
 def describe_machine() -> dict[str, str]:
     """Processor, accelerator, versions, the command that is running, and the date."""
     return {
-        "processor": _processor_name(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "processor": processor_name(),
+        "accelerator": accelerator_name(),
         "python": platform.python_version(),
         **{package: version(package) for package in ("torch", "numpy", "blosc2", "nnunetv2", "nnunet-genesis")},
         "command": shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
@@ -49,12 +49,3 @@ def parse_size(text: str) -> tuple[int, ...]:
     """Read "128" (a cube) or "64x64x32"."""
     sides = tuple(int(side) for side in text.split("x"))
     return sides * 3 if len(sides) == 1 else sides
-
-
-def _processor_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -29,7 +29,7 @@ from benchmarks.machine import report
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining.case_index import index_cases
-from nnunet_genesis.pretraining.data import StepSampler, build_loader, training_patches
+from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
 from nnunet_genesis.pretraining.source_folders import find_source_folders
 from nnunet_genesis.pretraining.sources import open_sources
 from tests.pools import write_pool
@@ -83,7 +83,7 @@ def measure_start(count: int, figures: dict[str, float]) -> list[str]:
         begin = time.perf_counter()
         open_sources(planned, config, find_source_folders(planned, config), workers=2, show_progress=False)
         opened_again = time.perf_counter() - begin
-        patches = training_patches(sources, planned.patch_size, config)
+        patches = PatchDataset.for_training(sources, planned.patch_size, config)
         marks = []
         loader = build_loader(patches, StepSampler(0, 3000, 2), workers=WORKERS, pin_memory=False)
         for number, _ in enumerate(loader, start=1):

@@ -20,7 +20,7 @@ from benchmarks.machine import report
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.plans import load_planned_configuration
-from nnunet_genesis.pretraining.data import validation_patches
+from nnunet_genesis.pretraining.data import PatchDataset
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork
 from nnunet_genesis.pretraining.pretexts import build_pretext
@@ -46,7 +46,7 @@ def held_out_pairs(genesis: Mapping[str, Any], planned: PlannedConfiguration) ->
     return ValidationPairs(
         [
             # Alike, so that every source is judged on as many pairs.
-            ValidationSource(source.name, validation_patches(source, planned.patch_size, config), 1.0)
+            ValidationSource(source.name, PatchDataset.for_validation(source, planned.patch_size, config), 1.0)
             for source in sources
         ],
         build_pretext(config, planned, intensities),

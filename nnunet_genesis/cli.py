@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shlex
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
+from nnunet_genesis.cli_benchmark import add_benchmark_command
+from nnunet_genesis.cli_config import add_plans_flags, choose_workers, resolve_config
 from nnunet_genesis.cli_discover import add_discover_command
-from nnunet_genesis.cli_pretexts import DEFAULT_PRETEXT, add_pretext_flags, resolve_pretext
+from nnunet_genesis.cli_pretexts import DEFAULT_PRETEXT, add_pretext_flags
 from nnunet_genesis.cli_probe import add_probe_command
-from nnunet_genesis.cli_sources import add_source_flags, resolve_sources
+from nnunet_genesis.cli_sources import add_source_flags
 from nnunet_genesis.cli_submit import add_submit_command
 from nnunet_genesis.cli_trainers import add_trainer_commands
 from nnunet_genesis.cli_unlabeled import add_unlabeled_command
 from nnunet_genesis.cli_weights import add_weight_commands
-from nnunet_genesis.config import (
-    DEFAULT_LEARNING_RATES,
-    OPTIMIZERS,
-    PRECISIONS,
-    PretrainingConfig,
-)
+from nnunet_genesis.config import OPTIMIZERS, PRECISIONS
 from nnunet_genesis.errors import GenesisError, SetupError
-from nnunet_genesis.pretraining.processes import count_processes
+from nnunet_genesis.pretraining.processes import loader_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nnunet_genesis.plans import PlannedConfiguration
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -72,10 +66,8 @@ def _pretrain_parser() -> argparse.ArgumentParser:
         description="Pretrain the network of your nnU-Net plans on preprocessed images, without labels."
         " Then: nnUNetv2_train DATASET CONFIGURATION FOLD -tr nnUNetTrainerGenesis",
     )
+    add_plans_flags(parser)
     add = parser.add_argument
-    add("dataset", metavar="DATASET", help="name or id of a preprocessed dataset, e.g. Dataset003_Liver or 3")
-    add("-c", dest="configuration", default="3d_fullres", help="nnU-Net configuration (default: %(default)s)")
-    add("-p", dest="plans", default="nnUNetPlans", help="nnU-Net plans identifier (default: %(default)s)")
     add("-device", choices=("cuda", "cpu", "mps"), default="cuda", help="default: %(default)s")
     add("-num_gpus", type=int, default=1, help="GPUs (with -device cpu: processes) on this host (default: 1)")
     add("-np", dest="workers", type=int, default=None, help="loader processes per GPU (default: by nnUNet_n_proc_DA)")
@@ -107,10 +99,8 @@ def _genesis_parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, help="default: 0")
     demo.set_defaults(action=_demo)
     preview = commands.add_parser("preview", help="draw what pretraining does to your scans, before you run it")
+    add_plans_flags(preview)
     add = preview.add_argument
-    add("dataset", metavar="DATASET", help="name or id of a preprocessed dataset, e.g. Dataset003_Liver or 3")
-    add("-c", dest="configuration", default="3d_fullres", help="nnU-Net configuration (default: %(default)s)")
-    add("-p", dest="plans", default="nnUNetPlans", help="nnU-Net plans identifier (default: %(default)s)")
     add(
         "--seed",
         type=int,
@@ -123,6 +113,7 @@ def _genesis_parser() -> argparse.ArgumentParser:
     preview.set_defaults(action=_preview, num_gpus=1)
     add_discover_command(commands)
     add_probe_command(commands)
+    add_benchmark_command(commands)
     add_unlabeled_command(commands)
     add_weight_commands(commands)
     add_trainer_commands(commands)
@@ -140,11 +131,10 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
     pretext = options.pretext or DEFAULT_PRETEXT
     folder = checkpoint.folder_name(pretext, planned.plans_name, planned.configuration)
     output = options.output or planned.results_folder / folder
-    if options.workers is not None and options.workers < 0:
-        raise SetupError(f"-np {options.workers}: must not be negative", mend="-np 2")
+    workers = choose_workers(options.workers, loader_workers())
     if options.continue_run:
         stored = stored_config(output)
-    config = _resolve_config(options, planned, stored)
+    config = resolve_config(options, planned, stored)
 
     from nnunet_genesis.pretraining.run import RunOptions, run_pretraining
 
@@ -156,7 +146,7 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
             output=output,
             device=options.device,
             num_devices=options.num_gpus,
-            workers=_default_workers() if options.workers is None else options.workers,
+            workers=workers,
             continue_run=options.continue_run,
             overwrite=options.overwrite,
             command=shlex.join(["genesis-pretrain-nnunet", *continuing, "--c"]),
@@ -184,7 +174,7 @@ def _preview(options: argparse.Namespace) -> int:
     if options.count < 1:
         raise SetupError(f"--count {options.count}: must be at least 1", mend="--count 3")
     planned = load_planned_configuration(options.dataset, options.plans, options.configuration, needs_cases=False)
-    config = _resolve_config(options, planned, stored=None)
+    config = resolve_config(options, planned)
     default = f"genesis_preview_{planned.dataset_name}_{planned.configuration}"
 
     from nnunet_genesis.pretraining.preview import preview
@@ -192,33 +182,3 @@ def _preview(options: argparse.Namespace) -> int:
     for file in preview(planned, config, options.output or Path(default), count=options.count):
         sys.stdout.write(f"{file}\n")
     return 0
-
-
-def _resolve_config(
-    options: argparse.Namespace, planned: PlannedConfiguration, stored: dict[str, Any] | None
-) -> PretrainingConfig:
-    """Explicit flags over the stored settings of a continued run, else over the defaults."""
-    names = {field.name for field in fields(PretrainingConfig)}
-    explicit = {name: value for name, value in vars(options).items() if name in names and value is not None}
-    pretext = options.pretext or (stored["pretext"] if stored else DEFAULT_PRETEXT)
-    before = PretrainingConfig.from_dict({"batch_size": 1, **(stored or {}), "pretext": pretext})
-    explicit |= resolve_pretext(options, before)
-    explicit |= resolve_sources(options, planned)
-    if stored is not None:
-        return PretrainingConfig.from_dict({**stored, **explicit})
-    processes = math.prod(count_processes(options.num_gpus))
-    # The plans' batch, rounded up to what the processes can share.
-    batch_size = math.ceil(planned.batch_size / processes) * processes
-    settings = {"pretext": DEFAULT_PRETEXT, "batch_size": batch_size, **explicit}
-    if settings["pretext"] == "universal-model":
-        settings.setdefault("source_weights", "modality")
-    settings.setdefault("learning_rate", DEFAULT_LEARNING_RATES[settings.get("optimizer", "adamw")])
-    return PretrainingConfig(**settings)
-
-
-def _default_workers() -> int:
-    """Follow nnU-Net's variable, else leave one core to the main process, up to eight workers."""
-    from_environment = os.environ.get("nnUNet_n_proc_DA", "")
-    if from_environment.isdecimal():
-        return int(from_environment)
-    return max(1, min(8, (os.cpu_count() or 2) - 1))

@@ -28,6 +28,7 @@ class PretextFlag:
         help: What it does.
         nargs: How many values make a tuple, as argparse says it; None for a single value.
         constant: The value that the flag stands for where it takes none, else None.
+        extends: Whether values add up where the flag is given several times; else the last ones count.
     """
 
     flag: str
@@ -37,6 +38,7 @@ class PretextFlag:
     help: str
     nargs: int | str | None = None
     constant: float | bool | None = None
+    extends: bool = False
 
     @property
     def destination(self) -> str:
@@ -92,6 +94,7 @@ PRETEXT_FLAGS = (
         "SOURCE=NAME",
         "modality of a pool or dataset, e.g. chest_ct=CT (default: the channels' names; pools have none)",
         nargs="+",
+        extends=True,
     ),
     PretextFlag(
         "--scale-weight",
@@ -175,7 +178,13 @@ def add_setting_flags(parser: argparse.ArgumentParser, flags: Sequence[str]) -> 
             group.add_argument(one.flag, dest=one.destination, action="store_const", const=one.constant, help=told)
             continue
         group.add_argument(
-            one.flag, dest=one.destination, type=one.type, nargs=one.nargs, metavar=one.metavar, help=told
+            one.flag,
+            dest=one.destination,
+            action="extend" if one.extends else "store",
+            type=one.type,
+            nargs=one.nargs,
+            metavar=one.metavar,
+            help=told,
         )
 
 

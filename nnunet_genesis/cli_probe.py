@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.cli_config import choose_workers
+from nnunet_genesis.cli_device import DEVICES, choose_device
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.processes import count_cores
 
 if TYPE_CHECKING:
     import argparse
@@ -57,14 +59,13 @@ def add_probe_command(commands: Any) -> None:
     add("--patches", type=int, default=8, help="patches per scan (default: %(default)s)")
     add("--seed", type=int, default=0, help="of scans, patches, folds and random weights (default: 0)")
     add("--umap", action="store_true", help="draw UMAP instead of PCA coordinates (needs umap-learn)")
-    add("-device", choices=("cuda", "cpu", "mps"), help="default: cuda where there is one, else cpu")
+    add("-device", choices=DEVICES, help="default: cuda where there is one, else cpu")
     add("-np", dest="workers", type=int, help="threads that read (default: one per core)")
     add("--output", type=Path, help="new folder (default: genesis_probe_DATASET_CONFIGURATION)")
     parser.set_defaults(action=_probe)
 
 
 def _probe(options: argparse.Namespace) -> int:
-    from nnunet_genesis.cli_devices import choose_device
     from nnunet_genesis.folders import refuse_used_folder
     from nnunet_genesis.hub import resolve
     from nnunet_genesis.interop import open_source
@@ -73,8 +74,7 @@ def _probe(options: argparse.Namespace) -> int:
     from nnunet_genesis.probing.projection import require_umap
     from nnunet_genesis.probing.run import ProbeConfig, run_probe
 
-    if options.workers is not None and options.workers < 0:
-        raise SetupError(f"-np {options.workers}: must not be negative", mend="-np 2")
+    workers = choose_workers(options.workers, count_cores())
     config = ProbeConfig(options.scans, options.patches, options.seed)
     told = parse_modalities(options.modality)
     device = choose_device(options.device)
@@ -101,7 +101,7 @@ def _probe(options: argparse.Namespace) -> int:
         told_modalities=told,
         groups_file=options.groups,
         device=device,
-        workers=os.cpu_count() or 1 if options.workers is None else options.workers,
+        workers=workers,
         show_progress=True,
     )
 

@@ -43,6 +43,12 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
         + " (default: sqrt)",
     )
     add(
+        "--single-channel",
+        action="store_true",
+        help="pretrain with one input channel, drawn anew for every patch: for sources with other numbers of channels"
+        " than the plans; training spreads it over all channels of the dataset",
+    )
+    add(
         "--exclude-fold",
         type=int,
         metavar="K",
@@ -76,6 +82,8 @@ def resolve_sources(options: argparse.Namespace, planned: PlannedConfiguration) 
         settings["datasets"] = tuple(resolve_dataset_name(planned, dataset) for dataset in options.datasets)
     if options.no_labelled:
         settings["labelled"] = False
+    if options.single_channel:
+        settings["single_channel"] = True
     if options.exclude_file is not None:
         from nnunet_genesis.pretraining.exclusion_list import resolve_exclusions
 

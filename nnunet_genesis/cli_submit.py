@@ -114,7 +114,7 @@ def _choice(options: argparse.Namespace) -> Choice:
 
 
 def _submit_msd(options: argparse.Namespace) -> list[Path]:
-    from nnunet_genesis.cli_devices import choose_device
+    from nnunet_genesis.cli_device import choose_device
     from nnunet_genesis.submission.images import find_test_images
     from nnunet_genesis.submission.msd import MsdOptions, submit_msd
     from nnunet_genesis.submission.postprocessing import Postprocessing

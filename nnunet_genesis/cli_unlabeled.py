@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 import shlex
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.pretraining.processes import preprocessing_workers
 
 if TYPE_CHECKING:
     from nnunet_genesis.plans import PlannedConfiguration
@@ -63,6 +63,13 @@ def add_unlabeled_command(commands: Any) -> None:
         help="leave out scans with the same voxels as those that a text file names, one per line: a case in imagesTr or"
         " imagesTs of DATASET, or a path relative to the list",
     )
+    add(
+        "--single-channel",
+        action="store_true",
+        help="every channel of a scan becomes a case of its own, normalised like the first channel of the plans: scans"
+        " with any number of channels can be learned from, by plans with several with genesis-pretrain-nnunet"
+        " --single-channel",
+    )
     add("-np", dest="workers", type=int, help="processes (default: nnUNet_def_n_proc, else one per core up to 8)")
     add(
         "--max-voxels",
@@ -84,6 +91,10 @@ def _preprocess_unlabeled(options: argparse.Namespace) -> int:
     from nnunet_genesis.pretraining.unlabeled.report import check_outcome, describe_outcome
 
     planned = load_planned_configuration(options.dataset, options.plans, options.configuration, needs_cases=False)
+    if options.single_channel:
+        from nnunet_genesis.pretraining.single_channel import single_channel_plans
+
+        planned = single_channel_plans(planned)
     pools = _list_pools(options, planned)
     build_options = _build_options(options, planned)
     refused: list[GenesisError] = []
@@ -150,12 +161,14 @@ def _list_pools(options: argparse.Namespace, planned: PlannedConfiguration) -> d
 
 def _build_options(options: argparse.Namespace, planned: PlannedConfiguration) -> BuildOptions:
     from nnunet_genesis.pretraining.unlabeled import build, exclusion
+    from nnunet_genesis.scans.voxel_hash import channel_keys
 
     settings = build.BuildOptions(
-        workers=options.workers or _default_workers(),
+        workers=options.workers or preprocessing_workers(),
         seconds=options.timeout or build.SECONDS_PER_SCAN,
         max_voxels=options.max_voxels or build.MAX_VOXELS,
         command=shlex.join(["genesis", *sys.argv[1:]]),
+        channels_apart=options.single_channel,
     )
     excluded: dict[str, str] = {}
     if options.exclude_fold is not None:
@@ -163,14 +176,8 @@ def _build_options(options: argparse.Namespace, planned: PlannedConfiguration) -
     if options.exclude is not None:
         endings = build.reader_endings(planned)
         excluded.update(exclusion.keys_of_list(planned, options.exclude, settings, endings=endings))
+    for key, what in list(excluded.items()) if options.single_channel else ():
+        excluded.update(dict.fromkeys(channel_keys(key), what))
     flags = [f"--exclude-fold {options.exclude_fold}"] if options.exclude_fold is not None else []
     flags += [f"--exclude {options.exclude.absolute()}"] if options.exclude is not None else []
     return replace(settings, excluded=excluded, exclusions=tuple(flags))
-
-
-def _default_workers() -> int:
-    """Follow nnU-Net's variable for preprocessing, else one process per core, up to eight."""
-    from_environment = os.environ.get("nnUNet_def_n_proc", "")
-    if from_environment.isdecimal() and int(from_environment) > 0:
-        return int(from_environment)
-    return min(8, os.cpu_count() or 1)

@@ -31,23 +31,45 @@ DEFAULT_LEARNING_RATES = {"adamw": 1e-3, "sgd": 1e-2}
 
 
 @dataclass(frozen=True)
-class ModelsGenesisConfig:
-    """Probabilities and sizes of Models Genesis; published values unless marked (ours).
+class ShufflingConfig:
+    """How patches are shuffled, in Models Genesis and where it is borrowed; published values unless marked (ours).
 
     Attributes:
-        mirror_probability: Chance of each further flip, at most three.
         shuffling_probability: Chance that a patch is shuffled.
         shuffling_max_window_voxels: Longest side of a window, besides a tenth of the axis (ours).
         shuffling_coverage: Share of the voxels in permuted windows: the published coverage at 64 x 64 x 32 (ours).
+    """
+
+    shuffling_probability: float = 0.5
+    shuffling_max_window_voxels: int = 6
+    shuffling_coverage: float = 0.85
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            SetupError: With the flag or setting, and the values that can.
+        """
+        if self.shuffling_max_window_voxels < 1:
+            raise SetupError(
+                f"--shuffling-window {self.shuffling_max_window_voxels}: must be at least 1",
+                mend="--shuffling-window 6",
+            )
+        _check_probabilities(self, ("shuffling_probability", "shuffling_coverage"))
+
+
+@dataclass(frozen=True)
+class ModelsGenesisConfig(ShufflingConfig):
+    """Probabilities and sizes of Models Genesis, besides those of shuffling; published values.
+
+    Attributes:
+        mirror_probability: Chance of each further flip, at most three.
         intensity_probability: Chance of non-linear intensity.
         painting_probability: Chance of in-painting or out-painting.
         outpainting_probability: Chance that painting is out-painting.
     """
 
     mirror_probability: float = 0.4
-    shuffling_probability: float = 0.5
-    shuffling_max_window_voxels: int = 6
-    shuffling_coverage: float = 0.85
     intensity_probability: float = 0.9
     painting_probability: float = 0.9
     outpainting_probability: float = 0.8
@@ -58,8 +80,9 @@ class ModelsGenesisConfig:
         Raises:
             SetupError: With the flag or setting, and the values that can.
         """
-        _check_window(self.shuffling_max_window_voxels)
-        _check_probabilities(self, tuple({field.name for field in fields(self)} - {"shuffling_max_window_voxels"}))
+        super().__post_init__()
+        names = ("mirror_probability", "intensity_probability", "painting_probability", "outpainting_probability")
+        _check_probabilities(self, names)
 
 
 @dataclass(frozen=True)
@@ -179,15 +202,12 @@ class MaskedConfig:
 
 
 @dataclass(frozen=True)
-class MaskedGenesisConfig(MaskedConfig):
-    """Shares, probabilities and sizes of masked Genesis: (ours), all that is not said of `ModelsGenesisConfig` too.
+class MaskedGenesisConfig(MaskedConfig, ShufflingConfig):
+    """Shares, probabilities and sizes of masked Genesis: (ours), all that is not said of its bases.
 
     Attributes:
         mask_ratio: As in `MaskedConfig`.
         visible_weight: Weight of the error on visible voxels.
-        shuffling_probability: As in `ModelsGenesisConfig`.
-        shuffling_max_window_voxels: As in `ModelsGenesisConfig`.
-        shuffling_coverage: As in `ModelsGenesisConfig`.
         intensity_probability: Chance of non-linear intensity (ours: at 0.9, as published, too little is learned).
         low_resolution_probability: Chance of low resolution.
         low_resolution_max_factor: Largest factor by which voxels grow.
@@ -197,9 +217,6 @@ class MaskedGenesisConfig(MaskedConfig):
 
     mask_ratio: tuple[float, float] = (0.6, 0.75)
     visible_weight: float = 0.15
-    shuffling_probability: float = 0.5
-    shuffling_max_window_voxels: int = 6
-    shuffling_coverage: float = 0.85
     intensity_probability: float = 0.4
     low_resolution_probability: float = 0.25
     low_resolution_max_factor: float = 3.0
@@ -212,17 +229,17 @@ class MaskedGenesisConfig(MaskedConfig):
         Raises:
             SetupError: With the flag or setting, and the values that can.
         """
-        super().__post_init__()
+        MaskedConfig.__post_init__(self)
+        ShufflingConfig.__post_init__(self)
         if not 0 <= self.visible_weight < 1:
             raise SetupError(
                 f"--visible-weight {self.visible_weight:g}: must be at least 0 and below the 1 of hidden voxels",
                 mend="--visible-weight 0.15",
             )
-        _check_window(self.shuffling_max_window_voxels)
         if self.low_resolution_max_factor < 1:
             raise SetupError(f"low_resolution_max_factor = {self.low_resolution_max_factor}: must be at least 1")
-        names = ("shuffling_probability", "shuffling_coverage", "intensity_probability", "low_resolution_probability")
-        _check_probabilities(self, (*names, "noise_probability", "noise_max_deviation"))
+        names = ("intensity_probability", "low_resolution_probability", "noise_probability", "noise_max_deviation")
+        _check_probabilities(self, names)
 
 
 @dataclass(frozen=True)
@@ -276,6 +293,7 @@ class PretrainingConfig:
         pools: Names of pools of unlabeled scans.
         datasets: Names of further datasets, preprocessed by the same rules.
         source_weights: How often each source is drawn from, one of `SOURCE_WEIGHTS` (ours).
+        single_channel: Whether the network has one input channel, and every patch draws one of its scan's.
         max_background_share: Places with more background than this are drawn again (ours).
         models_genesis: Settings of Models Genesis.
         semantic_genesis: Settings of Semantic Genesis.
@@ -302,6 +320,7 @@ class PretrainingConfig:
     pools: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     source_weights: str = "sqrt"
+    single_channel: bool = False
     max_background_share: float = 0.75
     models_genesis: ModelsGenesisConfig = field(default_factory=ModelsGenesisConfig)
     semantic_genesis: SemanticGenesisConfig = field(default_factory=SemanticGenesisConfig)
@@ -373,8 +392,3 @@ def _check_probabilities(config: object, names: tuple[str, ...]) -> None:
         value = getattr(config, name)
         if not 0 <= value <= 1:
             raise SetupError(f"{name} = {value}: must be between 0 and 1")
-
-
-def _check_window(voxels: int) -> None:
-    if voxels < 1:
-        raise SetupError(f"--shuffling-window {voxels}: must be at least 1", mend="--shuffling-window 6")

@@ -10,6 +10,7 @@ from nnunet_genesis.checkpoint import CHECKSUM_KEY
 from nnunet_genesis.errors import CheckpointError
 from nnunet_genesis.interop.names import check_finite
 from nnunet_genesis.interop.source import SourceModel
+from nnunet_genesis.plain_values import plain
 from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ _FACTS = (
 
 def describe(source: SourceModel) -> dict[str, Any]:
     """What is worth knowing of an encoder's weights, in plain values, without names of cases."""
-    described = {name: _plain(source.facts[name]) for name in _FACTS if name in source.facts}
+    described = {name: plain(source.facts[name]) for name in _FACTS if name in source.facts}
     described.setdefault("exported_from", source.kind)
-    return {"architecture": _plain(source.architecture), **described}
+    return {"architecture": plain(source.architecture), **described}
 
 
 def is_encoder_file(file: Path) -> bool:
@@ -105,12 +106,3 @@ def read(file: Path) -> SourceModel:
         )
     check_finite(weights, file)
     return SourceModel(KIND, file, weights, description.pop("architecture", None), description)
-
-
-def _plain(value: Any) -> Any:
-    """Mappings, sequences and scalars as JSON has them."""
-    if hasattr(value, "items"):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

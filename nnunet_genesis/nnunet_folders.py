@@ -38,6 +38,17 @@ def folder_from_environment(variable: str, *, must_exist: bool = True) -> Path:
     return folder
 
 
+def is_dataset_name(text: str) -> bool:
+    """Whether a text is a name such as ``Dataset004_Hippocampus``."""
+    return re.fullmatch(r"Dataset\d{3}_.+", text) is not None
+
+
+def datasets_of_id(dataset_id: str, *rooms: Path) -> list[str]:
+    """Sorted names of the datasets that have an id, in digits, in some folders."""
+    pattern = f"Dataset{int(dataset_id):03d}_*"
+    return sorted({folder.name for room in rooms for folder in room.glob(pattern) if folder.is_dir()})
+
+
 def find_dataset_name(preprocessed: Path, name_or_id: str) -> str:
     """Full name of a preprocessed dataset.
 
@@ -48,7 +59,7 @@ def find_dataset_name(preprocessed: Path, name_or_id: str) -> str:
     Raises:
         SetupError: If there is none, or several.
     """
-    if re.fullmatch(r"Dataset\d{3}_.+", name_or_id):
+    if is_dataset_name(name_or_id):
         if (preprocessed / name_or_id).is_dir():
             return name_or_id
         number = int(name_or_id[7:10])
@@ -60,7 +71,7 @@ def find_dataset_name(preprocessed: Path, name_or_id: str) -> str:
             f"'{name_or_id}' is neither a dataset id nor a name like Dataset004_Hippocampus",
             mend="give e.g. 4 or Dataset004_Hippocampus",
         )
-    found = sorted(folder.name for folder in preprocessed.glob(f"Dataset{int(name_or_id):03d}_*") if folder.is_dir())
+    found = datasets_of_id(name_or_id, preprocessed)
     if not found:
         raise SetupError(
             f"no preprocessed dataset has the id {name_or_id}",

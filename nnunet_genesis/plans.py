@@ -113,10 +113,14 @@ class PlannedConfiguration:
         """
         return build_network(self.architecture, self.num_channels, self.num_channels)
 
-    def validation_cases(self, fold: int) -> list[str]:
+    def validation_cases(self, fold: int, flag: str = "--exclude-fold") -> list[str]:
         """Identifiers of the validation cases of a fold, as ``nnUNetv2_train`` will choose them.
 
         Reads ``splits_final.json``; where nnU-Net has not written it yet, makes the same split without writing it.
+
+        Args:
+            fold: Its number.
+            flag: Of the command line, that named the fold.
 
         Raises:
             SetupError: If the fold does not exist.
@@ -130,16 +134,16 @@ class PlannedConfiguration:
             cases = list_cases(self.cases_folder) if self.cases_folder.is_dir() else []
             if len(cases) < 5:
                 raise SetupError(
-                    f"--exclude-fold {fold}: nnU-Net cannot make 5 folds of {len(cases)} cases",
+                    f"{flag} {fold}: nnU-Net cannot make 5 folds of {len(cases)} cases",
                     where=self.cases_folder,
-                    mend="write splits_final.json yourself, or leave --exclude-fold out",
+                    mend=f"write splits_final.json yourself, or leave {flag} out",
                 )
             splits = generate_crossval_split(cases, seed=12345, n_splits=5)
         if not 0 <= fold < len(splits):
             raise SetupError(
-                f"--exclude-fold {fold}: there are {len(splits)} folds, 0 to {len(splits) - 1}",
+                f"{flag} {fold}: there are {len(splits)} folds, 0 to {len(splits) - 1}",
                 where=splits_file,
-                mend=f"--exclude-fold 0 ... --exclude-fold {len(splits) - 1}",
+                mend=f"{flag} 0 ... {flag} {len(splits) - 1}",
             )
         return [str(case) for case in splits[fold]["val"]]
 

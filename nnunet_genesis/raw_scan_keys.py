@@ -6,7 +6,6 @@ Reading raw images takes seconds each, so keys are kept in a file and made anew 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,6 +17,7 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from nnunet_genesis.errors import DataError, GenesisError, SetupError
+from nnunet_genesis.files import replacing
 from nnunet_genesis.nnunet_folders import folder_from_environment
 from nnunet_genesis.scans.headers import read_header
 from nnunet_genesis.scans.voxel_hash import scan_key, shape_part
@@ -227,11 +227,7 @@ def _read_cache(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _write_cache(file: Path, known: Mapping[str, Mapping[str, Any]]) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
+    with suppress(OSError):  # a read-only folder costs time the next time, nothing else
         file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(known, indent=1) + "\n")
-        part.replace(file)
-    except OSError:
-        with suppress(OSError):  # a read-only folder costs time the next time, nothing else
-            part.unlink(missing_ok=True)
+        with replacing(file) as part:
+            part.write_text(json.dumps(known, indent=1) + "\n")

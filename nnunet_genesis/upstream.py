@@ -89,6 +89,12 @@ INTERNALS = {
             "finding raw images",
         ),
     ),
+    "benchmark": (
+        Internal(_PLANS, "PlansManager.image_reader_writer_class", (), "reading predictions and references"),
+        Internal(
+            "nnunetv2.evaluation.evaluate_predictions", "load_summary_json", ("filename",), "the Dice of test cases"
+        ),
+    ),
     "trainers": (
         Internal(_TRAINER, "nnUNetTrainer.initialize", (), "loading weights once the network is built"),
         Internal(
@@ -106,6 +112,11 @@ INTERNALS = {
             "batches that follow from a seed",
         ),
         Internal(_TRAINER, "nnUNetTrainer.print_to_log_file", (), "the log"),
+        Internal(_TRAINER, "nnUNetTrainer.train_step", ("batch",), "lower precision on a CPU"),
+        Internal(_TRAINER, "nnUNetTrainer.validation_step", ("batch",), "lower precision on a CPU"),
+        Internal(
+            _TRAINER, "nnUNetTrainer.perform_actual_validation", ("save_probabilities",), "lower precision on a CPU"
+        ),
     ),
 }
 """What is used, by the part of this package that uses it."""

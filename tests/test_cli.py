@@ -12,6 +12,7 @@ import pytest
 
 from nnunet_genesis import checkpoint, cli
 from nnunet_genesis.plans import load_planned_configuration
+from tests.commands import pretrain
 from tests.pools import write_pool
 from tests.preprocessed import DATASET, smooth_cases, write_dataset
 
@@ -24,14 +25,6 @@ RUN = ["777", "-device", "cpu", "-np", "0", "--epochs", "2", "--iterations-per-e
 @pytest.fixture
 def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_dataset(tmp_path, smooth_cases(6, (8, 20, 20)), (8, 16, 16), monkeypatch)
-
-
-def pretrain(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        cli.pretrain(arguments)
-    code = ended.value.code
-    assert isinstance(code, int)
-    return code
 
 
 def output_folder(tmp_path: Path) -> Path:

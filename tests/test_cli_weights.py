@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from nnunet_genesis import cli
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.networks import build_network
 from nnunet_genesis.transfer import load_weights
+from tests.commands import genesis
 from tests.interop.written import write_genesis, write_nnunet_v1, write_nnunet_v2, write_wrapped_state_dict
 from tests.preprocessed import smooth_cases, write_dataset
 from tests.transfer.networks import build, describe, encoder
@@ -24,10 +24,8 @@ PLAIN: dict[str, Any] = {"features": (4, 8, 16), "blocks": [2, 2, 2], "decoder_b
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object, expect: int = 0) -> str:
     """Run ``genesis`` and return what it said."""
-    with pytest.raises(SystemExit) as ended:
-        cli.genesis([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    assert ended.value.code == expect, said.err
+    code, said = genesis(*arguments), capsys.readouterr()
+    assert code == expect, said.err
     return said.out if expect == 0 else said.err
 
 

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from nnunet_genesis.demo import commands, figures, report, results, settings
+from nnunet_genesis import report_page as report
+from nnunet_genesis.demo import commands, figures, results, settings
 from nnunet_genesis.demo.pipeline import TRAINERS, describe_edits, predictions_folder
 from nnunet_genesis.errors import GenesisError
 
@@ -56,7 +57,7 @@ def write_outcome(
     blocks: list[report.Block] = [
         report.Heading("Demonstration of nnunet-genesis", level=1),
         report.Paragraph(verdict),
-        report.dice_table(comparisons),
+        _dice_table(comparisons),
         *(report.Paragraph(remark) for remark in results.remarks(comparisons)),
         report.Paragraph(_how(seed)),
         report.Picture("overlay.png", "The test slice with the largest tumour: truth and both segmentations."),
@@ -66,10 +67,11 @@ def write_outcome(
         report.Heading("The commands"),
         report.Code("\n".join(lines)),
         report.Heading("Time and machine"),
-        report.time_table(seconds),
+        _time_table(seconds),
         report.Paragraph(", ".join(f"{name} {value}" for name, value in machine().items())),
     ]
-    report.write_report(output, blocks)
+    report.write_markdown(output / "report.md", blocks)
+    report.write_html(output / "report.html", blocks)
     return verdict
 
 
@@ -89,6 +91,29 @@ def _how(seed: int) -> str:
         f" scans. The seed {seed} decides the scans and the pretraining; nnU-Net draws its own patches without a seed,"
         " so that another run gives somewhat other numbers."
     )
+
+
+def _dice_table(comparisons: list[results.Comparison]) -> report.Table:
+    """Return the Dice of both networks and their difference, a row per class."""
+    head = ("Dice on the test scans", "pretrained", "from scratch", "difference", "per scan: lowest", "highest")
+    rows = [
+        (
+            entry.name,
+            f"{entry.pretrained:.3f}",
+            f"{entry.scratch:.3f}",
+            f"{entry.difference:+.3f}",
+            f"{entry.lowest:+.3f}",
+            f"{entry.highest:+.3f}",
+        )
+        for entry in comparisons
+    ]
+    return report.Table((head, *rows))
+
+
+def _time_table(seconds: dict[str, float]) -> report.Table:
+    """Return the time that each stage took."""
+    rows = [(name, f"{value:.0f} s") for name, value in seconds.items()]
+    return report.Table((("stage", "time"), *rows, ("together", f"{sum(seconds.values()) / 60:.1f} min")))
 
 
 def _write_pictures(output: Path, dice: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, list[float]]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnunet_genesis.pretraining.foreground import decode_map
+from nnunet_genesis.scans.voxel_hash import channel_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,10 @@ class CaseIndex:
     def keys(self, number: int) -> set[str]:
         """What a case is recognised by: the hash of its preprocessed voxels, and the key of its raw ones if known."""
         return {str(key) for key in (self.sha256[number], self.scans[number]) if key}
+
+    def keys_with_channels(self, number: int) -> set[str]:
+        """The same, and what its channels would be recognised by if they were cases of their own."""
+        return self.keys(number) | channel_keys(str(self.scans[number]))
 
     def file(self, number: int) -> Path:
         """Image file of a case."""

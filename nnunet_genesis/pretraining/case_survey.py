@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunet_genesis.errors import DataError
+from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.case_files import find_case_file, read_whole
 from nnunet_genesis.pretraining.foreground import encode_map, foreground_mask, map_foreground
 from nnunet_genesis.scans.voxel_hash import hash_voxels
@@ -108,16 +107,13 @@ def _survey_case(planned: PlannedConfiguration, case: str) -> CaseRecord:
 
 
 def _keep(kept_in: Path, records: dict[str, CaseRecord]) -> None:
-    part = kept_in.with_name(f".{kept_in.name}.{os.getpid()}.tmp")
+    everything = {case: asdict(record) for case, record in sorted(records.items())}
     try:
         kept_in.parent.mkdir(parents=True, exist_ok=True)
-        everything = {case: asdict(record) for case, record in sorted(records.items())}
-        part.write_text(json.dumps(everything, separators=(",", ":")) + "\n")
-        part.replace(kept_in)
+        with replacing(kept_in) as part:
+            part.write_text(json.dumps(everything, separators=(",", ":")) + "\n")
     except OSError as error:
         LOGGER.warning("%s cannot be written (%s): all cases will be read again the next time", kept_in, error)
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _read_known(kept_in: Path) -> dict[str, CaseRecord]:

@@ -23,6 +23,8 @@ from nnunet_genesis.pretraining.seeds import Stream
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from typing_extensions import Self
+
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.pretraining.case_index import CaseIndex
     from nnunet_genesis.pretraining.sources import Source
@@ -79,6 +81,28 @@ class PatchDataset(Dataset[Patch]):
         self.max_background_share, self.seed = max_background_share, tuple(seed)
         self._size = (1,) * (3 - len(patch_size)) + tuple(patch_size)
 
+    @classmethod
+    def for_training(cls, sources: Sequence[Source], patch_size: tuple[int, ...], config: PretrainingConfig) -> Self:
+        """The patches that a run learns from."""
+        return cls(
+            [source.train for source in sources],
+            [source.chance for source in sources],
+            patch_size,
+            max_background_share=config.max_background_share,
+            seed=(config.seed, int(Stream.TRAIN_PATCHES)),
+        )
+
+    @classmethod
+    def for_validation(cls, source: Source, patch_size: tuple[int, ...], config: PretrainingConfig) -> Self:
+        """Patches of the held-out cases of one source."""
+        return cls(
+            [source.validation],
+            [1.0],
+            patch_size,
+            max_background_share=config.max_background_share,
+            seed=(config.seed, int(Stream.VAL_PATCHES), zlib.crc32(source.name.encode())),
+        )
+
     def locate(self, index: int) -> Place:
         """Decide where patch number `index` lies, any non-negative integer; nothing is read."""
         generator = np.random.default_rng([*self.seed, index])
@@ -108,28 +132,6 @@ class PatchDataset(Dataset[Patch]):
         patch, inside = read_crop(cases.file(place.case), shape, place.first_voxel, self._size)
         voxels = patch.reshape(-1, *self.patch_size)
         return voxels, as_tensor(inside, len(self.patch_size)), {"source": place.source}
-
-
-def training_patches(sources: Sequence[Source], patch_size: tuple[int, ...], config: PretrainingConfig) -> PatchDataset:
-    """The patches that a run learns from."""
-    return PatchDataset(
-        [source.train for source in sources],
-        [source.chance for source in sources],
-        patch_size,
-        max_background_share=config.max_background_share,
-        seed=(config.seed, int(Stream.TRAIN_PATCHES)),
-    )
-
-
-def validation_patches(source: Source, patch_size: tuple[int, ...], config: PretrainingConfig) -> PatchDataset:
-    """Patches of the held-out cases of one source."""
-    return PatchDataset(
-        [source.validation],
-        [1.0],
-        patch_size,
-        max_background_share=config.max_background_share,
-        seed=(config.seed, int(Stream.VAL_PATCHES), zlib.crc32(source.name.encode())),
-    )
 
 
 class StepSampler(Sampler[list[int]]):

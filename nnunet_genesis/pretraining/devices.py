@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.pretraining.processes import count_processes
+from nnunet_genesis.pretraining.processes import count_cores, count_processes
 
 
 def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
@@ -40,7 +40,7 @@ def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
     if device == "cuda":
         torch.backends.cudnn.benchmark = True
     elif device == "cpu" and distributed:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_devices))
+        torch.set_num_threads(max(1, count_cores() // num_devices))
     return fabric
 
 

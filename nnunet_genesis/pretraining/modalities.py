@@ -78,17 +78,26 @@ def modalities_of(folders: Sequence[SourceFolder], told: Mapping[str, str]) -> d
 
 
 def find_modalities(
-    used: Sequence[str], folders: Sequence[SourceFolder], config: UniversalModelConfig
-) -> dict[str, str]:
+    used: Sequence[str],
+    folders: Sequence[SourceFolder],
+    config: UniversalModelConfig,
+    *,
+    single_channel: bool = False,
+) -> dict[str, tuple[str, ...]]:
     """Modality of every source that a run learns from, for the adversary of the Universal Model.
 
     Args:
         used: Names of these sources.
         folders: All sources, also those of which no case is left.
         config: Tells modalities, and whether they matter.
+        single_channel: Whether every patch is one channel of its scan.
+
+    Returns:
+        Per source one modality; where channels are drawn, one per channel if there are several, told as ``T1+T2``.
 
     Raises:
-        SetupError: If nothing tells the modality of a source and it matters, or one is told that is not there.
+        SetupError: If nothing tells the modality of a source and it matters, or one is told that is not there, or more
+            or fewer than there are channels.
     """
     told = parse_modalities(config.modality)
     modalities = modalities_of(folders, told)
@@ -98,7 +107,24 @@ def find_modalities(
             f"nothing tells the modality of pool {guessed[0]}, and the adversary would take its name for one",
             mend=f"--modality {' '.join(f'{name}=MR' for name in guessed)} (or CT, PET, ...), or --adversary-weight 0",
         )
-    found = {name: modalities[name] for name in used}
-    if config.adversary_weight and len(set(found.values())) == 1:
-        LOGGER.warning("all sources are %s: there is no modality to hide, the adversary is off", *set(found.values()))
+    found = {
+        folder.name: _per_channel(folder, modalities[folder.name]) if single_channel else (modalities[folder.name],)
+        for folder in folders
+        if folder.name in used
+    }
+    different = {one for own in found.values() for one in own}
+    if config.adversary_weight and len(different) == 1:
+        LOGGER.warning("all sources are %s: there is no modality to hide, the adversary is off", *different)
     return found
+
+
+def _per_channel(folder: SourceFolder, modality: str) -> tuple[str, ...]:
+    location = folder.location
+    channels = location.count_channels() if isinstance(location, Pool) else location.num_channels
+    names = tuple(name.strip() for name in modality.split("+"))
+    if len(names) not in {1, channels}:
+        raise SetupError(
+            f"--modality {folder.name}={modality}: {len(names)} modalities, the scans have {channels} channel(s)",
+            mend=f"--modality {folder.name}=NAME, or {'+'.join(f'NAME{number}' for number in range(channels))}",
+        )
+    return names

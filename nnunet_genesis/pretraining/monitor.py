@@ -6,7 +6,7 @@ import csv
 import logging
 import sys
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from scipy.stats import binomtest
@@ -20,6 +20,7 @@ from nnunet_genesis.pretraining.figures import (
     draw_restorations,
     source_loss,
 )
+from nnunet_genesis.pretraining.progress_bar import expected_end, seconds_between_updates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +61,7 @@ class Monitor:
             desc="pretraining",
             dynamic_ncols=True,
             smoothing=0.05,
-            # A bar that is not on a terminal goes to a log: one line a minute there.
-            mininterval=0.5 if sys.stderr.isatty() else 60,
+            mininterval=seconds_between_updates(),
         )
         self._shown: dict[str, str] = {}
 
@@ -69,7 +69,7 @@ class Monitor:
         """Show that `step` steps are done; `loss` is None where reading it would make the device wait."""
         if loss is not None:
             self._shown["loss"] = f"{loss:.4f}"
-            self._shown["end"] = self._expected_end(step)
+            self._shown["end"] = expected_end(self._started, step - self.first_step, self.total_steps - step)
             self._bar.set_postfix(self._shown, refresh=False)
         self._bar.update(1)
 
@@ -89,12 +89,13 @@ class Monitor:
         for name, chance in validation.pretext.chances.items():
             if f"val_{name}" not in entry:
                 continue
-            low, high = score_interval(entry[f"val_{name}"], validation.num_scored.get(name, validation.num_distinct))
+            score, patches = entry[f"val_{name}"], validation.num_scored(name)
+            low, high = score_interval(score, patches)
             LOGGER.info(
                 "  %s on held-out scans: %.3f (95 %% interval over %d patches %.3f to %.3f, chance %.3f)",
                 name,
-                entry[f"val_{name}"],
-                validation.num_scored.get(name, validation.num_distinct),
+                score,
+                patches,
                 low,
                 high,
                 chance,
@@ -142,11 +143,6 @@ class Monitor:
         """Finish the bar and the TensorBoard file."""
         self._bar.close()
         self._tensorboard.close()
-
-    def _expected_end(self, steps_done: int) -> str:
-        elapsed = time.monotonic() - self._started
-        remaining = elapsed / (steps_done - self.first_step) * (self.total_steps - steps_done)
-        return (datetime.now() + timedelta(seconds=remaining)).strftime("%a %H:%M")
 
 
 def score_interval(score: float, patches: int) -> tuple[float, float]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import nn
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.pretexts.base import NetworkOutputs
-from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
+from nnunet_genesis.pretraining.seeds import Stream, initial_weights
 
 if TYPE_CHECKING:
+    import torch
+
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.pretexts.base import Pretext
 
@@ -36,13 +37,19 @@ class PretextNetwork(nn.Module):
             )
         self.network, self.heads = network, heads
 
-    def forward(self, patches: torch.Tensor) -> NetworkOutputs:
-        """Restore patches (batch, channels, *spatial), and say what the heads say of them."""
+    def forward(self, patches: torch.Tensor, seen_by_heads: torch.Tensor | None = None) -> NetworkOutputs:
+        """Restore patches, and say what the heads say.
+
+        Args:
+            patches: (batch, channels, *spatial).
+            seen_by_heads: What the heads look at, of the same shape; the patches themselves by default.
+        """
         if self.heads is None:
             return NetworkOutputs(self.network(patches), {})
         network = cast("Any", self.network)
         stages = network.encoder(patches)
-        return NetworkOutputs(network.decoder(stages), self.heads(stages[-1]))
+        deepest = stages[-1] if seen_by_heads is None else network.encoder(seen_by_heads)[-1]
+        return NetworkOutputs(network.decoder(stages), self.heads(deepest))
 
 
 def build_pretext_network(planned: PlannedConfiguration, pretext: Pretext[Any], seed: int) -> PretextNetwork:
@@ -51,10 +58,8 @@ def build_pretext_network(planned: PlannedConfiguration, pretext: Pretext[Any], 
     Raises:
         SetupError: If the pretext's heads cannot be put on the network.
     """
-    # torch's initialisers know only the global generator.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(numpy_generator(seed, Stream.INITIAL_WEIGHTS).integers(1 << 62)))
+    with initial_weights(seed, Stream.INITIAL_WEIGHTS):
         network = planned.build_restoration_network()
-        torch.manual_seed(int(numpy_generator(seed, Stream.HEAD_WEIGHTS).integers(1 << 62)))
+    with initial_weights(seed, Stream.HEAD_WEIGHTS):
         heads = pretext.build_heads(planned)
     return PretextNetwork(network, heads)

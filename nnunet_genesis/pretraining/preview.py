@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,9 @@ from nnunet_genesis.pretraining.data import PatchDataset
 from nnunet_genesis.pretraining.intensities import measure_range
 from nnunet_genesis.pretraining.pretexts import build_pretext, prepare_pretext
 from nnunet_genesis.pretraining.preview_figures import PreviewRow, draw_preview
+from nnunet_genesis.pretraining.processes import count_cores
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator, torch_generator
+from nnunet_genesis.pretraining.single_channel import join_channels, learned_plans, with_channels_drawn
 from nnunet_genesis.pretraining.source_folders import find_source_folders
 from nnunet_genesis.pretraining.sources import open_sources
 
@@ -47,16 +48,19 @@ def preview(planned: PlannedConfiguration, config: PretrainingConfig, output: Pa
         GenesisError: If the folder is in use, or the dataset cannot be pretrained on.
     """
     refuse_used_folder(output, "the preview")
-    folders = find_source_folders(planned, config)
-    sources = open_sources(planned, config, folders, workers=os.cpu_count() or 1, show_progress=True)
-    samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=os.cpu_count() or 1)
+    folders, workers = find_source_folders(planned, config), count_cores()
+    sources = open_sources(planned, config, folders, workers=workers, show_progress=True)
+    samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=workers)
+    if config.single_channel:
+        planned, samples = learned_plans(planned, config), join_channels(samples)
     intensities = measure_range(planned, samples)
     # What a pretext prepares is kept where pretraining will look for it.
     kept = planned.results_folder / checkpoint.folder_name(config.pretext, planned.plans_name, planned.configuration)
-    prepared = prepare_pretext(config, planned, sources, folders=folders, folder=kept, workers=os.cpu_count() or 1)
+    prepared = prepare_pretext(config, planned, sources, folders=folders, folder=kept, workers=workers)
     pretext = build_pretext(config, planned, intensities, prepared)
     dataset = pretext.training_patches(sources, config)
-    patches = [dataset[number] for number in range(count)]
+    drawn = with_channels_drawn(dataset, config)
+    patches = [drawn[number] for number in range(count)]
     _write_summary(planned, pretext, intensities, patches, torch.cat([torch.from_numpy(s) for s in samples], dim=1))
     for source in sources:
         sys.stdout.write(f"{source.describe()}\n")

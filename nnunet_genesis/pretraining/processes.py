@@ -1,4 +1,4 @@
-"""How many processes a run will have, known before any of them is started."""
+"""How many processes a run will have, known before any of them is started, and how many work beside it."""
 
 from __future__ import annotations
 
@@ -19,3 +19,23 @@ def count_processes(num_devices: int) -> tuple[int, int]:
         return num_devices, 1
     local = int(os.environ["LOCAL_WORLD_SIZE"])
     return local, int(os.environ["WORLD_SIZE"]) // local
+
+
+def count_cores() -> int:
+    """Cores of this machine, 1 where it does not tell."""
+    return os.cpu_count() or 1
+
+
+def loader_workers() -> int:
+    """Follow nnU-Net's variable for training, else leave one core to the main process, up to eight workers."""
+    return _from_environment("nnUNet_n_proc_DA", least=0, otherwise=max(1, min(8, count_cores() - 1)))
+
+
+def preprocessing_workers() -> int:
+    """Follow nnU-Net's variable for preprocessing, else one process per core, up to eight."""
+    return _from_environment("nnUNet_def_n_proc", least=1, otherwise=min(8, count_cores()))
+
+
+def _from_environment(variable: str, *, least: int, otherwise: int) -> int:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() and int(text) >= least else otherwise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
 from nnunet_genesis.checkpoint import FORMAT_VERSION
+from nnunet_genesis.plain_values import plain
 from nnunet_genesis.pretraining.source_folders import OWN_CASES
 from nnunet_genesis.pretraining.sources import qualified
 
@@ -60,9 +61,9 @@ def describe_run(
         "channel_names": list(planned.channel_names),
         "num_channels": planned.num_channels,
         "normalization_schemes": list(planned.normalization_schemes),
-        "foreground_intensities": [_plain(dict(statistics)) for statistics in planned.foreground_intensities],
+        "foreground_intensities": [plain(dict(statistics)) for statistics in planned.foreground_intensities],
         "intensity_range": {key: list(values) for key, values in asdict(intensities).items()},
-        "architecture": _plain(planned.architecture),
+        "architecture": plain(planned.architecture),
         "num_cases": sum(len(source.train) for source in sources),
         "cases": {name: sha for source in sources for name, sha in _hashes(source, source.train)},
         "validation_cases": {name: sha for source in sources for name, sha in _hashes(source, source.validation)},
@@ -105,7 +106,7 @@ def nnssl_adaptation_plan(planned: PlannedConfiguration) -> dict[str, Any]:
     return {
         "architecture_plans": {
             "arch_class_name": class_name,
-            "arch_kwargs": _plain(planned.architecture["arch_kwargs"]),
+            "arch_kwargs": plain(planned.architecture["arch_kwargs"]),
             "arch_kwargs_requiring_import": list(planned.architecture["_kw_requires_import"]),
         },
         "pretrain_plan": {
@@ -127,12 +128,3 @@ def _hashes(source: Source, index: CaseIndex) -> list[tuple[str, str]]:
         (qualified(source.name, str(case)), str(sha256))
         for case, sha256 in zip(index.identifiers, index.sha256, strict=True)
     ]
-
-
-def _plain(value: Any) -> Any:
-    """Mappings, sequences and scalars as dict, list and builtins, so that the file loads with weights_only."""
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

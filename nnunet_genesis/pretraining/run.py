@@ -36,6 +36,7 @@ from nnunet_genesis.pretraining.run_files import (
     remove_results,
 )
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
+from nnunet_genesis.pretraining.single_channel import join_channels, learned_plans, with_channels_drawn
 from nnunet_genesis.pretraining.source_folders import find_source_folders
 from nnunet_genesis.pretraining.sources import open_sources
 from nnunet_genesis.pretraining.validation import ValidationPairs, ValidationSource
@@ -88,7 +89,7 @@ def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, op
         GenesisError: If anything is wrong that can be known before the first step.
     """
     check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
-    check_pretext(config, planned)
+    check_pretext(config, learned_plans(planned, config))
     folders = find_source_folders(planned, config)
     final = options.output / checkpoint.FINAL_NAME
     if options.continue_run and final.exists():
@@ -133,13 +134,14 @@ def _run(
             earlier=resumed and resumed["genesis"],
         ),
     )
-    generator = numpy_generator(config.seed, Stream.INTENSITIES)
-    intensities = measure_range(planned, sample_intensities(sources, generator, workers=options.workers))
+    learned = learned_plans(planned, config)
+    samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=options.workers)
+    intensities = measure_range(learned, join_channels(samples) if config.single_channel else samples)
     prepared = on_first_process(
         fabric,
         lambda: prepare_pretext(
             config,
-            planned,
+            learned,
             sources,
             folders=folders,
             folder=options.output,
@@ -147,9 +149,9 @@ def _run(
             earlier=resumed and resumed["genesis"],
         ),
     )
-    pretext = build_pretext(config, planned, intensities, prepared)
-    description = describe_run(planned, config, sources=sources, intensities=intensities, pretext=pretext)
-    network = build_pretext_network(planned, pretext, config.seed)
+    pretext = build_pretext(config, learned, intensities, prepared)
+    description = describe_run(learned, config, sources=sources, intensities=intensities, pretext=pretext)
+    network = build_pretext_network(learned, pretext, config.seed)
     if resumed is not None:
         check_same_data(resumed["genesis"], description, options.output / checkpoint.LATEST_NAME)
         network.network.load_state_dict(resumed["network_weights"])
@@ -165,14 +167,14 @@ def _run(
     total_steps = config.epochs * config.iterations_per_epoch
     patches = pretext.training_patches(sources, config)
     loader = build_loader(
-        patches,
+        with_channels_drawn(patches, config),
         StepSampler(state.step, total_steps, config.batch_size, fabric.global_rank, fabric.world_size),
         workers=options.workers,
         pin_memory=options.device == "cuda",
     )
     validation = ValidationPairs(
         [
-            ValidationSource(source.name, held_out, source.chance, number)
+            ValidationSource(source.name, with_channels_drawn(held_out, config), source.chance, number)
             for number, source in enumerate(sources)
             if len(source.validation) and (held_out := pretext.validation_patches(source, config)) is not None
         ],
@@ -182,7 +184,7 @@ def _run(
         fabric=fabric,
     )
     baselines = validation.baselines()
-    files = RunFiles(options.output, description, nnssl_adaptation_plan(planned))
+    files = RunFiles(options.output, description, nnssl_adaptation_plan(learned))
     LOGGER.info(
         "%s on %s, %s, %s; batch %d on %d process(es), %s",
         config.pretext,

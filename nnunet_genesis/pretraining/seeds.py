@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Stream(IntEnum):
@@ -19,6 +24,7 @@ class Stream(IntEnum):
     VAL_PATCHES = 5
     VAL_DISTORTIONS = 6
     HEAD_WEIGHTS = 7
+    CHANNELS = 8
     DISCOVERY = 10
     PROBE = 20
 
@@ -32,3 +38,11 @@ def torch_generator(seed: int, stream: Stream, number: int = 0) -> torch.Generat
     """A torch generator on the CPU of one stream."""
     state = np.random.SeedSequence([seed, int(stream), number]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+@contextmanager
+def initial_weights(seed: int, stream: Stream, number: int = 0) -> Iterator[None]:
+    """Let torch's initialisers, which know only the global generator, draw from one stream; it is put back after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(numpy_generator(seed, stream, number).integers(1 << 62)))
+        yield

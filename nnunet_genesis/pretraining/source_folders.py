@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.nnunet_folders import find_dataset_folder
+from nnunet_genesis.nnunet_folders import datasets_of_id, find_dataset_folder, is_dataset_name
 from nnunet_genesis.plans import list_cases, load_planned_configuration, require_cases
 from nnunet_genesis.preprocessing_facts import describe_differences
 from nnunet_genesis.pretraining.unlabeled.pool import Pool, find_pools, open_pools
@@ -75,7 +74,9 @@ def find_source_folders(planned: PlannedConfiguration, config: PretrainingConfig
             pools.append(dataset)
         else:
             folders.append(SourceFolder(dataset, _find_agreeing_plans(planned, dataset)))
-    folders += [SourceFolder(pool.name, pool) for pool in open_pools(planned, pools)]
+    folders += [
+        SourceFolder(pool.name, pool) for pool in open_pools(planned, pools, single_channel=config.single_channel)
+    ]
     if not folders:
         raise SetupError("--no-labelled leaves nothing to learn from", mend="--pools NAME, or --datasets ID")
     names = [folder.name for folder in folders]
@@ -91,7 +92,7 @@ def resolve_dataset_name(planned: PlannedConfiguration, name_or_id: str) -> str:
     Raises:
         SetupError: If no dataset or several have the id.
     """
-    if re.fullmatch(r"Dataset\d{3}_.+", name_or_id):
+    if is_dataset_name(name_or_id):
         return name_or_id
     if not name_or_id.isdecimal():
         raise SetupError(
@@ -99,8 +100,7 @@ def resolve_dataset_name(planned: PlannedConfiguration, name_or_id: str) -> str:
             mend="--datasets 12, or --pools for a pool",
         )
     rooms = [planned.dataset_folder.parent, planned.pools_folder, Path(os.environ.get("nnUNet_raw") or os.devnull)]
-    pattern = f"Dataset{int(name_or_id):03d}_*"
-    names = sorted({folder.name for room in rooms for folder in room.glob(pattern) if folder.is_dir()})
+    names = datasets_of_id(name_or_id, *rooms)
     if len(names) == 1:
         return names[0]
     raise SetupError(

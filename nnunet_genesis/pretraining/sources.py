@@ -16,6 +16,7 @@ from nnunet_genesis.pretraining.source_folders import OWN_CASES, SourceFolder
 from nnunet_genesis.pretraining.source_index import open_index
 from nnunet_genesis.pretraining.split import draw_validation_cases
 from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, read_scan_keys
+from nnunet_genesis.scans.voxel_hash import channel_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,7 +106,7 @@ def open_sources(
                 repeated.append(str(name))
             else:
                 mask[number] = True
-                seen |= keys
+                seen |= index.keys_with_channels(number)
         kept.append((folder, index.select(mask), tuple(excluded), tuple(repeated)))
     sources = [_split(*entry, config=config, earlier=earlier) for entry in kept if len(entry[1])]
     for folder, index, _, _ in kept:
@@ -170,6 +171,7 @@ def _find_forbidden(
     """Keys of everything that must not be seen, under any name."""
     names = {name for name in config.exclude if not name.startswith(SCAN_PREFIX)}
     forbidden = {name.removeprefix(SCAN_PREFIX) for name in config.exclude} - names
+    forbidden |= set().union(*map(channel_keys, forbidden))
     if config.exclude_fold is not None:
         names |= set(planned.validation_cases(config.exclude_fold))
     if not names:
@@ -182,14 +184,14 @@ def _find_forbidden(
         found = {name for name in names if "/" not in name}
         cache_file = planned.results_folder / SCAN_KEYS_FILE
         keys = read_scan_keys(planned.dataset_name, "imagesTr", found, cache_file=cache_file, workers=workers)
-        forbidden |= set(keys.values())
+        forbidden |= set(keys.values()).union(*map(channel_keys, keys.values()))
     searched = [("", own)] if own is not None else []
     searched += [(f"{folder.name}/", index) for folder, index in zip(folders, indices, strict=True) if index is not own]
     for prefix, index in searched:
         for number, name in enumerate(index.identifiers):
             if f"{prefix}{name}" in names:
                 found.add(f"{prefix}{name}")
-                forbidden |= index.keys(number)
+                forbidden |= index.keys_with_channels(number)
     missing = sorted(names - found)
     if missing:
         raise SetupError(

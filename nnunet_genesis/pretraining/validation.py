@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -74,14 +75,12 @@ class Evaluation:
         losses: Each loss by its name, weighed likewise.
         scores: Each score of the pretext's heads, over all pairs that it has something to say of, if there are any.
         restoration: Sum of the losses of restoration per source, as the baselines are.
-        pairs: Number of pairs.
     """
 
     loss: float
     losses: Mapping[str, float]
     scores: Mapping[str, float]
     restoration: Mapping[str, float]
-    pairs: int
 
 
 class ValidationPairs:
@@ -112,12 +111,8 @@ class ValidationPairs:
         self.patch_labels: dict[int, Labels] = {}
         for number in range(len(origins)) if fabric.is_global_zero else self.share:
             self._make(number, *origins[number])
-        self.num_distinct = len(
-            {hashlib.sha256(pair.target.numpy().tobytes()).digest() for pair in self.pairs.values()}
-        )
-        """Different patches among the pairs of this process: one that is distorted anew tells little that is new."""
-        self.num_scored: dict[str, int] = {}
-        """Different patches that each score of the last evaluation had something to say of."""
+        self._num_scored: dict[str, int] = {}
+        """Pairs that each score of the last evaluation had something to say of."""
 
     def _make(self, number: int, source: ValidationSource, own_number: int) -> None:
         patch, inside, labels = source.patches[own_number]
@@ -126,6 +121,15 @@ class ValidationPairs:
         self.patch_labels[number] = {
             name: torch.tensor([label]) for name, label in {**labels, "source": source.number}.items()
         }
+
+    @cached_property
+    def num_distinct(self) -> int:
+        """Different patches among the pairs of this process: one that is distorted anew tells little that is new."""
+        return len({hashlib.sha256(pair.target.numpy().tobytes()).digest() for pair in self.pairs.values()})
+
+    def num_scored(self, score: str) -> int:
+        """Different patches that a score of the last evaluation had something to say of (on the first process)."""
+        return min(self.num_distinct, self._num_scored.get(score, self.num_distinct))
 
     def baselines(self) -> Baselines:
         """Measure what returning the input, the blurred input or a constant gives (on the first process)."""
@@ -161,11 +165,7 @@ class ValidationPairs:
         table = self.fabric.all_reduce(table, reduce_op="sum").cpu().double()  # type: ignore[union-attr]
         values = {column: table[:, position] for position, column in enumerate(columns)}
         restoration = sum(own for (kind, _), own in values.items() if kind == "restoration")
-        self.num_scored = {
-            name: min(self.num_distinct, int((~own.isnan()).sum()))
-            for (kind, name), own in values.items()
-            if kind == "score"
-        }
+        self._num_scored = {name: int((~own.isnan()).sum()) for (kind, name), own in values.items() if kind == "score"}
         losses = {name: self._overall(own) for (kind, name), own in values.items() if kind != "score"}
         return Evaluation(
             loss=sum(losses.values()),
@@ -176,7 +176,6 @@ class ValidationPairs:
                 if kind == "score" and not bool(own.isnan().all())
             },
             restoration=self._by_source(cast("torch.Tensor", restoration)),
-            pairs=len(self.names),
         )
 
     def _judge(self, network: PretextNetwork, number: int) -> dict[tuple[str, str], torch.Tensor]:
@@ -184,7 +183,7 @@ class ValidationPairs:
         device, pair = self.fabric.device, self.pairs[number]
         moved = RestorationPairs(*(part.to(device) for part in (pair.distorted, pair.target, pair.weight)))
         labels = {name: label.to(device) for name, label in self.patch_labels[number].items()}
-        outputs = network(moved.distorted)
+        outputs = network(moved.distorted, moved.target if self.pretext.heads_see_targets else None)
         kinds = {
             "restoration": self.pretext.restoration_losses(outputs.restored, moved),
             "head": self.pretext.head_losses(outputs.heads, labels),

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-import torch
-
 from nnunet_genesis import encoder_file, hub
 from nnunet_genesis.checkpoint import FINAL_NAME, FOLDER_PREFIX, sha256_of_file
 from nnunet_genesis.encoder import PretrainedEncoder, load_encoder
@@ -16,7 +14,7 @@ from nnunet_genesis.errors import SetupError
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.networks import build_source_network
 from nnunet_genesis.pretraining.pooled_features import check_fits
-from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
+from nnunet_genesis.pretraining.seeds import Stream, initial_weights
 from nnunet_genesis.probing.seen_scans import SeenScans
 
 if TYPE_CHECKING:
@@ -104,9 +102,7 @@ def open_encoders(
 
 def initial_encoder(source: SourceModel, channels: int, seed: int) -> PretrainedEncoder:
     """Build the encoder that a file describes with the weights that pretraining with a seed begins with."""
-    # torch's initialisers know only the global generator.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(numpy_generator(seed, Stream.INITIAL_WEIGHTS).integers(1 << 62)))
+    with initial_weights(seed, Stream.INITIAL_WEIGHTS):
         network = build_source_network(source, channels, channels)
     return PretrainedEncoder(network.get_submodule("encoder"), channels, encoder_file.describe(source)).eval()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nnunet_genesis.files import replacing
 from nnunet_genesis.probing.projection import project
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ def draw_probe(file: Path, result: ProbeResult, title: str, *, by_umap: bool = F
         panel.set_axis_off()
     figure.legend(handles=_legend(result), loc="outside lower center", ncols=legend_columns, fontsize=8, frameon=False)
     figure.suptitle(textwrap.fill(title, int(11 * width)), fontsize=10)
-    part = file.with_name(f".{file.name}.tmp")
-    figure.savefig(part, format="png")
-    part.replace(file)
+    with replacing(file) as part:
+        figure.savefig(part, format="png")
 
 
 def _draw_panel(panel: Any, one: ProbedFeatures, result: ProbeResult, *, by_umap: bool) -> None:

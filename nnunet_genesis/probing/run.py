@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_genesis import __version__
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.groups import read_groups
 from nnunet_genesis.pretraining.modalities import is_guessed, modalities_of
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
 from nnunet_genesis.pretraining.source_folders import find_source_folders
@@ -15,7 +16,6 @@ from nnunet_genesis.pretraining.sources import open_sources
 from nnunet_genesis.probing.encoders import open_encoders
 from nnunet_genesis.probing.features import compute_features
 from nnunet_genesis.probing.folds import divide
-from nnunet_genesis.probing.groups import read_groups
 from nnunet_genesis.probing.linear_probe import probe
 from nnunet_genesis.probing.result import MODALITY, SOURCE, ProbedFeatures, ProbeResult, label_scans
 from nnunet_genesis.probing.scans import choose_scans, list_names, list_probe_scans

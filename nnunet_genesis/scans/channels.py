@@ -20,7 +20,7 @@ _CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
 
 
 def group_channels(
-    files: Sequence[tuple[str, str]], parts: tuple[str, ...], num_channels: int
+    files: Sequence[tuple[str, str]], parts: tuple[str, ...], num_channels: int, *, apart: bool = False
 ) -> tuple[list[Candidate], list[str]]:
     """Put the image files of one folder together to scans.
 
@@ -31,6 +31,7 @@ def group_channels(
         files: Absolute path and file ending of each file.
         parts: Name of the folder in parts, for the identifiers.
         num_channels: Number of channels expected.
+        apart: Whether every channel is a scan of its own, under its name with the number.
 
     Returns:
         Candidates, and notes on numbers that were not taken as channels.
@@ -54,6 +55,8 @@ def group_channels(
                 f"{folder}: the numbers of {stem}_0000{ending} and the like reach {max(numbered):04d}: "
                 f"taken as {len(numbered)} scans, not as channels of one"
             )
+            candidates += [_single(path, (*parts, f"{stem}_{number:04d}")) for number, path in numbered.items()]
+        elif apart and [*numbered] != [0]:
             candidates += [_single(path, (*parts, f"{stem}_{number:04d}")) for number, path in numbered.items()]
         elif numbered and num_channels == 1 and 0 not in numbered:
             without_first += numbered.values()

@@ -72,6 +72,7 @@ def find_scans(
     num_channels: int,
     endings: frozenset[str] = frozenset(),
     channel_names: Sequence[str] = (),
+    channels_apart: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> FoundScans:
     """Find scans in folders, single files and tables (.csv, .json).
@@ -85,6 +86,7 @@ def find_scans(
         num_channels: Number of channels of the plans.
         endings: File endings, with dot, that the plans' own reader supports beside the known ones.
         channel_names: Names of the channels in their order, which tables may use instead of numbers.
+        channels_apart: Whether every channel is a scan of its own, ``case_0000``, ``case_0001``, ...
         progress: Called after each folder with the number of files looked at so far.
 
     Raises:
@@ -101,7 +103,7 @@ def find_scans(
         nonlocal looked_at, other_files
         new = [name for name in names if str(folder / name) not in seen]
         seen.update(str(folder / name) for name in new)
-        found, notes, others = find_in_folder(folder, new, parts, num_channels, endings)
+        found, notes, others = find_in_folder(folder, new, parts, num_channels, endings, channels_apart=channels_apart)
         candidates.extend(found)
         walk.notes.extend(notes)
         other_files += others
@@ -114,7 +116,7 @@ def find_scans(
             for folder, parts, names in walk.folders(path):
                 look(folder, names, parts)
         elif path.suffix.lower() in TABLE_ENDINGS:
-            candidates += read_table(path, num_channels, channel_names)
+            candidates += read_table(path, num_channels, channel_names, apart=channels_apart)
         elif is_image(path, endings):
             single_files[path.parent].append(path.name)
         else:

@@ -42,6 +42,8 @@ def find_in_folder(
     parts: tuple[str, ...],
     num_channels: int,
     endings: frozenset[str],
+    *,
+    channels_apart: bool = False,
 ) -> tuple[list[Candidate], list[str], int]:
     """Sort the files of a folder into scans.
 
@@ -51,6 +53,7 @@ def find_in_folder(
         parts: Path of the folder relative to the input, for the identifiers.
         num_channels: Number of channels expected.
         endings: Endings of images beside `IMAGE_ENDINGS`.
+        channels_apart: Whether every channel is a scan of its own.
 
     Returns:
         Candidates, notes, and the number of other files.
@@ -77,7 +80,7 @@ def find_in_folder(
             candidates.append(Candidate(Place((*parts, name), str(path)), str(path), problem=problem))
         except OSError as error:
             candidates.append(unreadable(Place((*parts, name), str(path)), str(path), error))
-    grouped, notes = group_channels(images, parts, num_channels)
+    grouped, notes = group_channels(images, parts, num_channels, apart=channels_apart)
     series, not_images = find_series(slices, parts or (folder.name,))
     if num_channels > 1:
         series = [_refuse_single_channel(candidate, num_channels) for candidate in series]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.scans.candidates import Candidate
-from nnunet_genesis.scans.channels import describe_channels
+from nnunet_genesis.scans.channels import MOST_CHANNELS, describe_channels
 from nnunet_genesis.scans.dicom import find_series
 from nnunet_genesis.scans.dicom_headers import DICOM_ENDINGS, has_dicom_mark
 from nnunet_genesis.scans.naming import Place
@@ -22,17 +22,26 @@ if TYPE_CHECKING:
 COLUMNS = ("case", "channel", "path")
 
 
-def read_table(table: Path, num_channels: int, channel_names: Sequence[str] = ()) -> list[Candidate]:
+def read_table(
+    table: Path, num_channels: int, channel_names: Sequence[str] = (), *, apart: bool = False
+) -> list[Candidate]:
     """Read a table of scans.
 
     A CSV file has the header ``case,channel,path``; a JSON file is a list of objects with these keys. The channel is a
     number from 0 or a name; paths are relative to the folder of the table; a path is a file, or a folder with exactly
     one DICOM series. A file that is missing is a problem of its scan, not of the table.
 
+    Args:
+        table: The file.
+        num_channels: Number of channels expected.
+        channel_names: Names of the channels in their order.
+        apart: Whether every line is a scan of its own; channels are then numbers up to `MOST_CHANNELS`, or names.
+
     Raises:
         SetupError: If the table is malformed, with the line.
     """
     rows: dict[str, dict[int, tuple[int, str]]] = defaultdict(dict)
+    numbers = MOST_CHANNELS if apart else num_channels
     for line, row in _rows(table):
         values = [str(row[column]).strip() if row.get(column) is not None else "" for column in COLUMNS]
         case, channel, path = values
@@ -41,9 +50,9 @@ def read_table(table: Path, num_channels: int, channel_names: Sequence[str] = ()
             raise _malformed(table, line, f"{', '.join(empty)} is empty")
         if "\0" in path:
             raise _malformed(table, line, "the path contains a null character")
-        number = _channel_number(channel, num_channels, channel_names)
+        number = _channel_number(channel, numbers, channel_names)
         if number is None:
-            known = ", ".join([str(index) for index in range(num_channels)] + list(channel_names))
+            known = ", ".join([str(index) for index in range(numbers)] + list(channel_names))
             raise _malformed(table, line, f"the channel {channel!r} is none of {known}")
         if number in rows[case]:
             first = rows[case][number][0]
@@ -53,6 +62,12 @@ def read_table(table: Path, num_channels: int, channel_names: Sequence[str] = ()
         rows[case][number] = (line, path)
     if not rows:
         raise SetupError("the table names no scans", where=table, mend=_expected(table))
+    if apart:
+        return [
+            _candidate(table, f"{case}_{number:04d}", {0: entry}, 1)
+            for case, channels in rows.items()
+            for number, entry in sorted(channels.items())
+        ]
     return [_candidate(table, case, channels, num_channels) for case, channels in rows.items()]
 
 

@@ -62,7 +62,7 @@ def channel_keys(key: str) -> set[str]:
     A scan of one channel may be a channel of another dataset's scan of several.
     """
     shape, _, digests = key.partition(":")
-    return {f"{shape}:{digest}" for digest in digests.split("+") if digest != _CONSTANT}
+    return {f"{shape}:{digest}" for digest in digests.split("+") if digest not in {"", _CONSTANT}}
 
 
 def shape_part(shape: Sequence[int]) -> str:

@@ -12,6 +12,12 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_genesis import __version__
 from nnunet_genesis.errors import GenesisError
+from nnunet_genesis.trainers.cpu_autocast import (
+    CPU_AUTOCAST_VARIABLE,
+    LossInSinglePrecision,
+    autocast_cpu,
+    read_cpu_autocast,
+)
 from nnunet_genesis.trainers.grammar import TrainerRecipe
 from nnunet_genesis.trainers.initial_weights import load_pretrained_weights
 from nnunet_genesis.trainers.rates import EpochRates, encoder_of, enter_epoch, group_parameters, set_trainable
@@ -43,7 +49,9 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
     recipe = TrainerRecipe("nnUNetTrainerGenesis")
     _weights_follow_from_nnunet_checkpoint = False
     _seed: int | None = None
+    _cpu_autocast: torch.dtype | None = None
     network: torch.nn.Module
+    loss: Any
 
     def initialize(self) -> None:
         """Build what nnU-Net builds, then load the pretrained weights.
@@ -69,7 +77,14 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
         self._seed = read_seed() if read_seed() is not None else before
         if self._seed is not None:
             seed_generators(self._seed, Stream.INITIAL_WEIGHTS)
+        self._cpu_autocast = read_cpu_autocast(self.device)
         super().initialize()
+        if self._cpu_autocast is not None:
+            self.loss = LossInSinglePrecision(self.loss)
+            self._log(
+                f"WARNING: the network runs in {self._cpu_autocast}, because {CPU_AUTOCAST_VARIABLE} is set; nnU-Net's"
+                " own precision on a CPU is single. Compare this run only with others of the same setting."
+            )
         if not continued:
             self._start()
         self._log(f"schedule: {summarise(self.recipe.schedule, self.num_epochs)}")
@@ -125,6 +140,23 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
         if isinstance(self.lr_scheduler, EpochRates) and not settings.trains_encoder:
             encoder_of(self.network).eval()  # running statistics of a batch norm stay, too
 
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """nnU-Net's own, in the precision that the environment asks for on a CPU."""
+        with autocast_cpu(self._cpu_autocast):
+            step: dict[str, Any] = super().train_step(batch)
+        return step
+
+    def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """nnU-Net's own, in the precision of training."""
+        with autocast_cpu(self._cpu_autocast):
+            step: dict[str, Any] = super().validation_step(batch)
+        return step
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """nnU-Net's own, in the precision of training, as nnU-Net predicts on a GPU."""
+        with autocast_cpu(self._cpu_autocast):
+            super().perform_actual_validation(save_probabilities)
+
     def get_dataloaders(self) -> tuple[Any, Any]:
         """nnU-Net's own; with a seed, in a fixed order and with batches that follow from their numbers."""
         training, validation = super().get_dataloaders()
@@ -155,6 +187,7 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             "nnunet_genesis": __version__,
             "schedule": describe_schedule(self.recipe.schedule, self.num_epochs),
             "seed": self._seed,
+            "cpu_autocast": None if self._cpu_autocast is None else str(self._cpu_autocast).removeprefix("torch."),
             **record,
         }
         Path(self.output_folder, INIT_FILE).write_text(json.dumps(record, indent=2) + "\n")

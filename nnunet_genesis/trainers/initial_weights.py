@@ -58,23 +58,18 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         # In the second stage of a cascade the network has more inputs than there are images.
         image_channels=len(channels),
         architecture=trainer.configuration_manager.configuration["architecture"],
-        allow_partial=os.environ.get(ALLOW_PARTIAL_VARIABLE, "").lower() in ("1", "true", "t"),
+        allow_partial=allows_partial(),
         minimum_share=_minimum_share(),
     )
+    intensities = trainer.plans_manager.foreground_intensity_properties_per_channel
     leaks = _find_leaks(trainer, source.facts)
     refuse_leaks(leaks, trainer.fold)
     differences = find_differences(
         source.facts,
         spacing=trainer.configuration_manager.spacing,
         normalization_schemes=trainer.configuration_manager.normalization_schemes,
-        channel_names=[str(name) for _, name in sorted(channels.items(), key=lambda entry: int(entry[0]))],
-        foreground_intensities=[
-            statistics
-            for _, statistics in sorted(
-                trainer.plans_manager.foreground_intensity_properties_per_channel.items(),
-                key=lambda entry: int(entry[0]),
-            )
-        ],
+        channel_names=[str(channels[key]) for key in sorted(channels, key=int)],
+        foreground_intensities=[intensities[key] for key in sorted(intensities, key=int)],
     )
     record = {
         "initialization": "pretrained encoder" + (" and decoder" if full else ""),
@@ -99,6 +94,11 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
             f" validation cases of fold {trainer.fold} were among them, its score is not one of unseen images."
         )
     return record, lines
+
+
+def allows_partial() -> bool:
+    """Whether the environment says that less than the whole encoder may be loaded."""
+    return os.environ.get(ALLOW_PARTIAL_VARIABLE, "").lower() in ("1", "true", "t")
 
 
 def _find_leaks(trainer: nnUNetTrainer, facts: Mapping[str, Any]) -> Leaks:

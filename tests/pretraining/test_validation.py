@@ -149,7 +149,8 @@ def test_a_score_is_of_the_pairs_that_it_says_something_of(validation: Validatio
     for number, name in enumerate(validation.names):
         validation.patch_labels[number] = {"source": torch.tensor([int(name == "pool")])}
     assert validation.evaluate(network).scores == {"accuracy": 1.0}
-    assert 0 < validation.num_scored["accuracy"] <= COUNT
+    assert validation.num_distinct == 2 * COUNT
+    assert validation.num_scored("accuracy") == COUNT
 
 
 def test_patches_tell_the_number_of_their_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

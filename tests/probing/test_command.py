@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from nnunet_genesis import checkpoint, cli
+from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.encoder import load_encoder
 from nnunet_genesis.interop import open_source
@@ -23,6 +23,7 @@ from nnunet_genesis.pretraining.pretexts import build_pretext
 from nnunet_genesis.probing.encoders import initial_encoder, name_files
 from nnunet_genesis.probing.features import scan_patches
 from nnunet_genesis.probing.scans import ProbeScan
+from tests.commands import genesis
 from tests.indices import written_index
 from tests.pools import write_pool
 from tests.preprocessed import DATASET, smooth_cases, write_dataset
@@ -77,17 +78,13 @@ def write_sources(
     write_pool(load_planned_configuration("777", configuration=configuration), "ct", pool)
 
 
-def genesis(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        cli.genesis(["probe", *arguments])
-    code = ended.value.code
-    assert isinstance(code, int)
-    return code
+def probe(*arguments: object) -> int:
+    return genesis("probe", *arguments)
 
 
 def run(tmp_path: Path, *arguments: str, name: str = "out") -> dict[str, Any]:
     output = tmp_path / name
-    assert genesis(*arguments, *PROBE, "--output", str(output)) == 0
+    assert probe(*arguments, *PROBE, "--output", str(output)) == 0
     content: dict[str, Any] = json.loads((output / "probe.json").read_text())
     return content
 
@@ -120,7 +117,7 @@ def test_modalities_that_look_different_are_told_apart(
     assert picture[..., :3].std() > 0.05, "not blank"
     assert {one.name for one in (tmp_path / "out").iterdir()} == {"probe.json", "probe.png"}
     assert run(tmp_path, str(file), "--modality", "ct=CT", name="again") == found, "the same seed, the same numbers"
-    assert genesis(str(file), *PROBE, "--output", str(tmp_path / "out")) == 1
+    assert probe(str(file), *PROBE, "--output", str(tmp_path / "out")) == 1
     assert "the output folder of the probe is there already" in capsys.readouterr().err
 
 
@@ -229,7 +226,7 @@ def test_mistakes_are_told(
 ) -> None:
     write_sources(tmp_path, monkeypatch, smooth_cases(3, (8, 20, 20)), sharp_cases(3, (8, 20, 20)))
     file = write_checkpoint(tmp_path / "checkpoint_final.pth")
-    assert genesis(str(file), *arguments, "-np", "1", "--output", str(tmp_path / "out")) == 1
+    assert probe(str(file), *arguments, "-np", "1", "--output", str(tmp_path / "out")) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -240,7 +237,7 @@ def test_all_scans_learned_from_is_an_error(
     own = smooth_cases(3, (8, 20, 20))
     write_sources(tmp_path, monkeypatch, own, sharp_cases(3, (8, 20, 20)))
     file = write_checkpoint(tmp_path / "checkpoint_final.pth", cases=dict.fromkeys(own, ""))
-    assert genesis(str(file), "--sources", "labelled", "ct", "-np", "1", "--output", str(tmp_path / "out")) == 1
+    assert probe(str(file), "--sources", "labelled", "ct", "-np", "1", "--output", str(tmp_path / "out")) == 1
     assert "source labelled: 0 of 3 scans can test a probe" in capsys.readouterr().err
 
 
@@ -248,7 +245,7 @@ def test_umap_is_asked_for_before_anything_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert genesis(str(tmp_path / "missing.pth"), "--umap") == 1
+    assert probe(str(tmp_path / "missing.pth"), "--umap") == 1
     assert "--umap: umap-learn is not installed" in capsys.readouterr().err
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.groups import read_groups
 from nnunet_genesis.pretraining.case_index import CaseIndex
 from nnunet_genesis.pretraining.sources import Source
-from nnunet_genesis.probing.groups import read_groups
 from nnunet_genesis.probing.scans import choose_scans, list_names, list_probe_scans
 from nnunet_genesis.probing.seen_scans import SeenScans
 

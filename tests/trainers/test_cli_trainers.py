@@ -10,21 +10,13 @@ from typing import TYPE_CHECKING
 import matplotlib.image
 import pytest
 
-from nnunet_genesis import cli
 from nnunet_genesis.trainers.grammar import TOKENS
 from nnunet_genesis.trainers.schedule_figure import draw_schedule
 from nnunet_genesis.trainers.schedules import SAWTOOTH, WARMUP, Schedule
+from tests.commands import genesis
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def genesis(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        cli.genesis(arguments)
-    code = ended.value.code
-    assert isinstance(code, int)
-    return code
 
 
 def test_the_table_has_a_line_for_every_token_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:

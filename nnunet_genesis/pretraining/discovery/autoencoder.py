@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
+from nnunet_genesis.pretraining.seeds import Stream, initial_weights, numpy_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,9 +102,7 @@ def learn_features(
     Returns:
         (scans, 128) features, and how well held-out scans are reconstructed.
     """
-    with torch.random.fork_rng(devices=[]):
-        # torch's initialisers know only the global generator.
-        torch.manual_seed(int(numpy_generator(seed, Stream.DISCOVERY, _WEIGHTS).integers(1 << 62)))
+    with initial_weights(seed, Stream.DISCOVERY, _WEIGHTS):
         network = AutoEncoder(thumbnails.shape[1])
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
     steps = min(MAX_STEPS, max(MIN_STEPS, EPOCHS * math.ceil(num_train / BATCH_SIZE)))

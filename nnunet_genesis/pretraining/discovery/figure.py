@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.case_files import open_case, read_part
 from nnunet_genesis.pretraining.discovery.geometry import find_centres, first_voxels, size_in_voxels
 from nnunet_genesis.pretraining.figures import pixel_aspect
@@ -77,9 +78,8 @@ def draw_discovery(
     for panel, name in zip(panels[0], names, strict=True):
         panel.set_title(f"{name}\n{panel.get_title()}", fontsize=8, pad=2)
     figure.suptitle(textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize=10)
-    part = file.with_name(f".{file.name}.tmp")
-    figure.savefig(part, dpi=_DPI, format="png")
-    part.replace(file)
+    with replacing(file) as part:
+        figure.savefig(part, dpi=_DPI, format="png")
 
 
 def _choose_neighbours(found: PseudoClass) -> list[int]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__, hub
 from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.discovery.result import Discovery
 
 if TYPE_CHECKING:
@@ -113,12 +113,8 @@ def find_discovery(folder: Path, digest: str) -> Discovery | None:
 def write_discovery(file: Path, discovery: Discovery) -> None:
     """Write a discovery; readers see all of it or nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(file) as part:
         part.write_text(json.dumps(discovery.as_dict(), separators=(",", ":")) + "\n")
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _digest(scans: ScanTable, numbers: range) -> str:

@@ -18,12 +18,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
 from nnunet_genesis.pretraining.distortions.boxes import Box, chunks_of_box, to_device
-from nnunet_genesis.pretraining.distortions.parameters import BatchParameters, draw_seeds, sample_occurrence
+from nnunet_genesis.pretraining.distortions.parameters import (
+    BatchParameters,
+    draw_normal,
+    draw_seeds,
+    sample_occurrence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,7 +180,8 @@ class _Displacements:
         if slices == 1:
             gaussians[0] = torch.ones(len(parameters.applied), 1, 1)
         knots = tuple(axis.shape[-1] for axis in gaussians)
-        noise = torch.stack([_draw_noise((*knots, 2), seed) for seed in parameters.noise_seed.tolist()])
+        # Drawn on the CPU whatever the device: few, and the same everywhere.
+        noise = torch.stack([draw_normal((*knots, 2), seed) for seed in parameters.noise_seed.tolist()])
         # Deviations are (y, x), points are (x, y); a plane is 2 long.
         noise *= (parameters.deviations.flip(1) * 2 / torch.tensor([width, height])).view(-1, 1, 1, 1, 2)
         across, along_y, along_x = (to_device(axis, device) for axis in gaussians)
@@ -214,12 +219,6 @@ def _gaussians(side: int, sigma: float) -> torch.Tensor:
     distance = torch.arange(side, dtype=torch.float64)[:, None] / sigma - places
     heights = torch.exp(-distance.square() / 2)
     return (heights / heights.square().sum(1, keepdim=True).sqrt()).float()
-
-
-def _draw_noise(shape: tuple[int, ...], seed: int) -> torch.Tensor:
-    """Normal numbers, drawn on the CPU whatever the device: few, and the same everywhere."""
-    rng = np.random.Generator(np.random.SFC64(seed))
-    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
 def _look_up(volumes: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

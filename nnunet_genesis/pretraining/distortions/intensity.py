@@ -37,6 +37,10 @@ class IntensityCurves(BatchParameters):
     control_points: torch.Tensor
     decreasing: torch.Tensor
 
+    def word(self, sample: int) -> str:
+        """A word for the curves of a sample that is distorted."""
+        return "inverted" if self.decreasing[sample].any() else "non-linear"
+
     def explain(self, sample: int) -> str:
         """Name the curves of one sample, channel by channel."""
         if not self.applied[sample]:

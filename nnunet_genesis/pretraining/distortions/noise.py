@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from nnunet_genesis.pretraining.distortions.boxes import to_device
-from nnunet_genesis.pretraining.distortions.parameters import BatchParameters, draw_seeds, sample_occurrence
+from nnunet_genesis.pretraining.distortions.parameters import (
+    BatchParameters,
+    draw_normal,
+    draw_seeds,
+    sample_occurrence,
+)
 
 if TYPE_CHECKING:
     from nnunet_genesis.pretraining.intensities import IntensityRange
@@ -86,6 +90,5 @@ def apply_noise(
 
 def _draw_noise(shape: tuple[int, ...], seed: int, device: torch.device) -> torch.Tensor:
     if device.type == "cpu":
-        rng = np.random.Generator(np.random.SFC64(seed))
-        return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+        return draw_normal(shape, seed)
     return torch.empty(shape, device=device).normal_(generator=torch.Generator(device).manual_seed(seed))

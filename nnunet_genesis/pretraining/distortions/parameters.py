@@ -1,10 +1,11 @@
-"""What all sampled parameters share: a batch axis that can be sliced, and seeds for bulky noise."""
+"""What all sampled parameters share: a batch axis that can be sliced, and seeds for bulky noise, drawn later."""
 
 from __future__ import annotations
 
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def draw_seeds(batch_size: int, generator: torch.Generator) -> torch.Tensor:
         (batch,) int64 in [0, 2**62).
     """
     return torch.randint(0, 1 << 62, (batch_size,), generator=generator)
+
+
+def draw_normal(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Draw standard normal numbers from such a seed on the CPU, float32."""
+    rng = np.random.Generator(np.random.SFC64(seed))
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
 def sample_occurrence(batch_size: int, probability: float, generator: torch.Generator) -> torch.Tensor:

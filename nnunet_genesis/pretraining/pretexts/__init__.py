@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.errors import SetupError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -28,6 +30,11 @@ def check_pretext(config: PretrainingConfig, planned: PlannedConfiguration) -> N
 
         find_block(settings[config.pretext], planned)
     if config.pretext == "semantic-genesis":
+        if config.single_channel:
+            raise SetupError(
+                "--single-channel: places are discovered in whole scans, with all of their channels",
+                mend="--pretext models-genesis, universal-model, masked or masked-genesis",
+            )
         planned.total_strides()
         planned.deepest_features()
 
@@ -59,7 +66,12 @@ def prepare_pretext(
     if config.pretext == "universal-model":
         from nnunet_genesis.pretraining.modalities import find_modalities
 
-        return find_modalities([source.name for source in sources], folders, config.universal_model)
+        return find_modalities(
+            [source.name for source in sources],
+            folders,
+            config.universal_model,
+            single_channel=config.single_channel,
+        )
     if config.pretext != "semantic-genesis":
         return None
     from nnunet_genesis.pretraining.discovery.discover import discover

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 
-from nnunet_genesis.pretraining.data import training_patches, validation_patches
+from nnunet_genesis.pretraining.data import PatchDataset
 from nnunet_genesis.pretraining.distortions.boxes import to_device
 from nnunet_genesis.pretraining.distortions.parameters import BatchParameters
 
@@ -64,10 +64,13 @@ class Pretext(ABC, Generic[ParametersT]):
     Attributes:
         citations: Papers of the method.
         patch_size: Voxels per axis of its patches: the plans' or less.
+        heads_see_targets: Whether heads are on the features of the targets, which costs a second pass of the encoder,
+            and not on those of the distorted patches.
     """
 
     citations: ClassVar[tuple[str, ...]]
     patch_size: tuple[int, ...]
+    heads_see_targets: bool = False
 
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> ParametersT:
@@ -150,11 +153,11 @@ class Pretext(ABC, Generic[ParametersT]):
 
     def training_patches(self, sources: Sequence[Source], config: PretrainingConfig) -> Dataset[Patch]:
         """The patches that a run learns from: here from anywhere in the cases."""
-        return training_patches(sources, self.patch_size, config)
+        return PatchDataset.for_training(sources, self.patch_size, config)
 
     def validation_patches(self, source: Source, config: PretrainingConfig) -> Dataset[Patch] | None:
         """Patches of the held-out cases of one source, or None where the pretext cannot use any."""
-        return validation_patches(source, self.patch_size, config)
+        return PatchDataset.for_validation(source, self.patch_size, config)
 
     def summary(self, spacing: tuple[float, ...]) -> list[str]:
         """What its settings come to in these plans, a line each; spacing in millimetres per axis."""

@@ -13,11 +13,17 @@ from nnunet_genesis.pretraining.distortions.intensity import (
 )
 from nnunet_genesis.pretraining.distortions.painting import Painting, apply_painting_batched, paint_sample_
 from nnunet_genesis.pretraining.distortions.parameters import BatchParameters
-from nnunet_genesis.pretraining.distortions.shuffling import Shuffling, apply_shuffling_batched, find_moves
+from nnunet_genesis.pretraining.distortions.shuffling import (
+    Shuffling,
+    apply_shuffling_batched,
+    find_moves,
+    sample_shuffling,
+)
 
 if TYPE_CHECKING:
     import torch
 
+    from nnunet_genesis.config import ShufflingConfig
     from nnunet_genesis.pretraining.distortions.boxes import Box
     from nnunet_genesis.pretraining.intensities import IntensityRange
 
@@ -32,12 +38,10 @@ class LocalDistortions(BatchParameters):
 
     def describe(self, sample: int) -> list[str]:
         """A word for each distortion that happens to one sample."""
-        one = self.select(slice(sample, sample + 1))
-        words = ["shuffled"] if one.shuffling.applied[0] else []
-        if one.intensity.applied[0]:
-            words.append("inverted" if one.intensity.decreasing[0].any() else "non-linear")
-        if one.painting.applied[0]:
-            words.append("out-painted" if one.painting.outside[0] else "in-painted")
+        words = ["shuffled"] if self.shuffling.applied[sample] else []
+        words += [self.intensity.word(sample)] if self.intensity.applied[sample] else []
+        if self.painting.applied[sample]:
+            words.append("out-painted" if self.painting.outside[sample] else "in-painted")
         return words
 
     def explain(self, sample: int) -> list[str]:
@@ -47,6 +51,20 @@ class LocalDistortions(BatchParameters):
             for distortion in (self.shuffling, self.intensity, self.painting)
             if distortion.applied[sample]
         ]
+
+
+def draw_shuffling(
+    config: ShufflingConfig, batch_size: int, patch_size: tuple[int, ...], generator: torch.Generator
+) -> Shuffling:
+    """Draw windows as configured."""
+    return sample_shuffling(
+        batch_size,
+        patch_size,
+        generator,
+        probability=config.shuffling_probability,
+        max_window_voxels=config.shuffling_max_window_voxels,
+        coverage=config.shuffling_coverage,
+    )
 
 
 def apply_local_distortions(

@@ -22,9 +22,9 @@ from nnunet_genesis.pretraining.distortions.shuffling import (
     Shuffling,
     apply_shuffling,
     describe_longest_window,
-    sample_shuffling,
 )
 from nnunet_genesis.pretraining.pretexts.base import Pretext, RestorationPairs, restoration_error
+from nnunet_genesis.pretraining.pretexts.local_distortions import draw_shuffling
 from nnunet_genesis.pretraining.pretexts.masked import CITATIONS, Masked, MaskedParameters
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
 
@@ -76,14 +76,7 @@ class MaskedGenesis(Pretext[MaskedGenesisParameters]):
         config, num_channels = self.config, len(self.intensities.low)
         return MaskedGenesisParameters(
             masked=self.masked.sample(batch_size, generator),
-            shuffling=sample_shuffling(
-                batch_size,
-                self.patch_size,
-                generator,
-                probability=config.shuffling_probability,
-                max_window_voxels=config.shuffling_max_window_voxels,
-                coverage=config.shuffling_coverage,
-            ),
+            shuffling=draw_shuffling(config, batch_size, self.patch_size, generator),
             intensity=sample_intensity_curves(
                 batch_size, num_channels, generator, probability=config.intensity_probability
             ),
@@ -127,8 +120,7 @@ class MaskedGenesis(Pretext[MaskedGenesisParameters]):
         labels = []
         for sample, masked in enumerate(self.masked.describe(parameters.masked)):
             words = ["shuffled"] if parameters.shuffling.applied[sample] else []
-            if parameters.intensity.applied[sample]:
-                words.append("inverted" if parameters.intensity.decreasing[sample].any() else "non-linear")
+            words += [parameters.intensity.word(sample)] if parameters.intensity.applied[sample] else []
             words += ["coarse"] if parameters.low_resolution.applied[sample] else []
             words += ["noisy"] if parameters.noise.applied[sample] else []
             labels.append(", ".join([masked, *words]))

@@ -15,9 +15,13 @@ from nnunet_genesis.pretraining.distortions.mirroring import (
     sample_mirroring,
 )
 from nnunet_genesis.pretraining.distortions.painting import sample_painting
-from nnunet_genesis.pretraining.distortions.shuffling import describe_longest_window, sample_shuffling
+from nnunet_genesis.pretraining.distortions.shuffling import describe_longest_window
 from nnunet_genesis.pretraining.pretexts.base import Pretext, RestorationPairs, weight_inside
-from nnunet_genesis.pretraining.pretexts.local_distortions import LocalDistortions, apply_local_distortions
+from nnunet_genesis.pretraining.pretexts.local_distortions import (
+    LocalDistortions,
+    apply_local_distortions,
+    draw_shuffling,
+)
 
 if TYPE_CHECKING:
     from nnunet_genesis.config import ModelsGenesisConfig
@@ -59,14 +63,7 @@ class ModelsGenesis(Pretext[ModelsGenesisParameters]):
             mirroring=sample_mirroring(
                 batch_size, len(self.patch_size), generator, probability=config.mirror_probability
             ),
-            shuffling=sample_shuffling(
-                batch_size,
-                self.patch_size,
-                generator,
-                probability=config.shuffling_probability,
-                max_window_voxels=config.shuffling_max_window_voxels,
-                coverage=config.shuffling_coverage,
-            ),
+            shuffling=draw_shuffling(config, batch_size, self.patch_size, generator),
             intensity=sample_intensity_curves(
                 batch_size, len(self.intensities.low), generator, probability=config.intensity_probability
             ),

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from nnunet_genesis.pretraining.pretexts.gradient_reversal import Adversary, reversal_ramp
+from nnunet_genesis.pretraining.pretexts.standardization import RunningStandardization
 from nnunet_genesis.pretraining.scales.patches import NO_LABEL
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class ModalityAdversary(Part):
     """Tells modalities apart, while the encoder learns to hide them (Universal Model; sizes and weights are ours).
 
     Args:
-        modalities: Modality of every source, in the order of the label ``source``.
+        modalities: Modality of every source, or of every channel of its scans, in the order of the labels ``source``
+            and ``channel``.
         strength: Of the reversed gradient at the end of the run, beside a weight of 1 for the classifier itself.
         alternating: Steps of the classifier alone and steps of the encoder alone, in turns, instead of both at once.
     """
@@ -98,16 +100,24 @@ class ModalityAdversary(Part):
     name = "modality"
     weight = 1.0
 
-    def __init__(self, modalities: Sequence[str], strength: float, *, alternating: bool = False) -> None:
-        self.modalities = sorted(set(modalities))
+    def __init__(self, modalities: Sequence[tuple[str, ...]], strength: float, *, alternating: bool = False) -> None:
+        self.modalities = sorted({name for own in modalities for name in own})
         self.num_classes = len(self.modalities)
         self.strength, self.alternating = strength, alternating
-        self._modality_of_source = torch.tensor([self.modalities.index(name) for name in modalities])
+        most = max(map(len, modalities))
+        # A single name stands for all channels.
+        rows = [own * most if len(own) == 1 else own for own in modalities]
+        self._modality_of = torch.tensor(
+            [[self.modalities.index(name) for name in row] + [0] * (most - len(row)) for row in rows]
+        )
 
     def labels(self, labels: Labels) -> torch.Tensor:
-        """Modality of each patch's source."""
+        """Modality of each patch's source, or of its channel there."""
         source = labels["source"]
-        return self._modality_of_source.to(source.device)[source]
+        table = self._modality_of.to(source.device)
+        if table.shape[1] == 1:
+            return table[source, 0]
+        return table[source, labels["channel"]]
 
     def build(self, num_features: int) -> nn.Module:
         """Two hidden layers behind a reversed gradient."""
@@ -144,9 +154,11 @@ class PartHeads(nn.Module):
 
     def __init__(self, parts: Sequence[Part], num_features: int) -> None:
         super().__init__()
+        self.standardization = RunningStandardization(num_features)
         self.heads = nn.ModuleDict({part.name: part.build(num_features) for part in parts})
 
     def forward(self, deepest: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Outputs of all heads by name, for (batch, num_features, *spatial)."""
-        features = deepest.flatten(2).mean(2)
+        # In half precision the differences between patches would be lost in the average.
+        features = self.standardization(deepest.float().flatten(2).mean(2))
         return {name: head(features) for name, head in self.heads.items()}

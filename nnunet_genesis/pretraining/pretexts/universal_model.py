@@ -10,7 +10,7 @@ from nnunet_genesis.pretraining.pretexts.base import Pretext
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis, ModelsGenesisParameters
 from nnunet_genesis.pretraining.pretexts.parts import ModalityAdversary, Part, PartHeads, ScaleClassifier
 from nnunet_genesis.pretraining.scales.carrying import SCALES
-from nnunet_genesis.pretraining.scales.patches import training_scaled_patches, validation_scaled_patches
+from nnunet_genesis.pretraining.scales.patches import ScaledPatches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,8 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
     Args:
         restoration: Makes the pairs and judges restorations.
         config: Settings of the other parts.
-        modalities: Modality of every source, in the order of the sources. The adversary needs two.
+        modalities: Modality of every source, or of every channel of its scans, in the order of the sources. The
+            adversary needs two.
     """
 
     citations = (
@@ -45,13 +46,20 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         *ModelsGenesis.citations,
     )
 
-    def __init__(self, restoration: ModelsGenesis, config: UniversalModelConfig, modalities: Mapping[str, str]) -> None:
-        self.restoration, self.config, self.modalities = restoration, config, dict(modalities)
+    def __init__(
+        self, restoration: ModelsGenesis, config: UniversalModelConfig, modalities: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        self.restoration, self.config, self.modalities = (
+            restoration,
+            config,
+            dict(modalities),
+        )
         self.patch_size = restoration.patch_size
+        self.heads_see_targets = True
         self.parts: list[Part] = []
         if config.scale_weight:
             self.parts.append(ScaleClassifier(SCALES, config.scale_weight))
-        if config.adversary_weight and len(set(modalities.values())) > 1:
+        if config.adversary_weight and len({name for own in modalities.values() for name in own}) > 1:
             self.parts.append(
                 ModalityAdversary(list(modalities.values()), config.adversary_weight, alternating=config.alternating)
             )
@@ -120,7 +128,7 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         """Crops of several scales, or patches of one."""
         if not self.config.scale_weight:
             return super().training_patches(sources, config)
-        patches = training_scaled_patches(sources, self.patch_size, config)
+        patches = ScaledPatches.for_training(sources, self.patch_size, config)
         if not patches.labelled_share:
             LOGGER.warning(
                 "no scan can carry crops of %g patches along every axis: the scale is not learned", max(SCALES)
@@ -131,12 +139,12 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         """The same of the held-out cases of one source."""
         if not self.config.scale_weight:
             return super().validation_patches(source, config)
-        return validation_scaled_patches(source, self.patch_size, config)
+        return ScaledPatches.for_validation(source, self.patch_size, config)
 
     def summary(self, spacing: tuple[float, ...]) -> list[str]:
         """The parts, and the modality of every source."""
         parts = ", ".join(["restoration", *(part.name for part in self.parts)])
-        told = ", ".join(f"{source}: {modality}" for source, modality in self.modalities.items())
+        told = ", ".join(f"{source}: {' or '.join(own)}" for source, own in self.modalities.items())
         return [*self.restoration.summary(spacing), f"parts: {parts}", f"modalities: {told}"]
 
     def settings(self) -> dict[str, Any]:
@@ -144,6 +152,6 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         return {
             **self.restoration.settings(),
             **asdict(self.config),
-            "modalities": dict(self.modalities),
+            "modalities": {source: "+".join(own) for source, own in self.modalities.items()},
             "parts": ["restoration", *(part.name for part in self.parts)],
         }

@@ -13,7 +13,6 @@ Half of the patches are left as they are, at scale 1 and without a label: restor
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,17 +23,14 @@ from nnunet_genesis.pretraining.data import PatchDataset, Place
 from nnunet_genesis.pretraining.places import choose, draw_case, draw_first_voxels, foreground_inside
 from nnunet_genesis.pretraining.scales.carrying import SCALES, carried, margins
 from nnunet_genesis.pretraining.scales.sharpness import COARSENESS, Sharpness, draw_sharpness
-from nnunet_genesis.pretraining.seeds import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
 
-    from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.pretraining.case_index import CaseIndex
     from nnunet_genesis.pretraining.data import Patch
-    from nnunet_genesis.pretraining.sources import Source
 
 SHARP_SHARE = 0.5
 """Share of the patches that are read as they are, without a label (ours)."""
@@ -166,27 +162,3 @@ class ScaledPatches(PatchDataset):
             coarsening = None if sharpness is None else sharpness.coarsen(self._size, scale, self._num_axes)
             patch, inside = read_resized(file, shape, start, step, self._size, coarsening=coarsening)
         return patch.reshape(-1, *self.patch_size), as_tensor(inside, self._num_axes)
-
-
-def training_scaled_patches(
-    sources: Sequence[Source], patch_size: tuple[int, ...], config: PretrainingConfig
-) -> ScaledPatches:
-    """The patches that a run learns from."""
-    return ScaledPatches(
-        [source.train for source in sources],
-        [source.chance for source in sources],
-        patch_size,
-        max_background_share=config.max_background_share,
-        seed=(config.seed, int(Stream.TRAIN_PATCHES)),
-    )
-
-
-def validation_scaled_patches(source: Source, patch_size: tuple[int, ...], config: PretrainingConfig) -> ScaledPatches:
-    """Patches of the held-out cases of one source."""
-    return ScaledPatches(
-        [source.validation],
-        [1.0],
-        patch_size,
-        max_background_share=config.max_background_share,
-        seed=(config.seed, int(Stream.VAL_PATCHES), zlib.crc32(source.name.encode())),
-    )

@@ -45,6 +45,7 @@ class BuildOptions:
         excluded: Keys of scans to leave out (`scan_key`), and a few words on what each is.
         exclusions: What the user asked to exclude, as flags.
         command: What the user typed, for the pool's description.
+        channels_apart: Whether every channel of a scan is a scan of its own.
     """
 
     workers: int = 1
@@ -53,6 +54,7 @@ class BuildOptions:
     excluded: Mapping[str, str] = field(default_factory=dict)
     exclusions: tuple[str, ...] = ()
     command: str = ""
+    channels_apart: bool = False
 
 
 def build_pool(planned: PlannedConfiguration, inputs: Sequence[Path], name: str, options: BuildOptions) -> BuildOutcome:
@@ -84,6 +86,7 @@ def build_pool(planned: PlannedConfiguration, inputs: Sequence[Path], name: str,
             num_channels=planned.num_channels,
             endings=reader_endings(planned),
             channel_names=planned.channel_names,
+            channels_apart=options.channels_apart,
             progress=progress,
         )
     with _locked(pool, planned):

@@ -64,8 +64,12 @@ def keys_of_list(
     return keys_of_entries(planned, file, read_list(file), options, endings=endings)
 
 
-def read_list(file: Path) -> dict[str, int]:
+def read_list(file: Path, flag: str = "--exclude") -> dict[str, int]:
     """Entries of a list with the numbers of their lines; empty lines and those that begin with # are none.
+
+    Args:
+        file: Text.
+        flag: Of the command line, that named the file.
 
     Raises:
         SetupError: If the file cannot be read.
@@ -73,9 +77,7 @@ def read_list(file: Path) -> dict[str, int]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise SetupError(
-            f"--exclude: the list cannot be read ({error})", where=file, mend="give a text file"
-        ) from error
+        raise SetupError(f"{flag}: the list cannot be read ({error})", where=file, mend="give a text file") from error
     numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
     return {line: number for number, line in numbered if line and not line.startswith("#")}
 
@@ -93,7 +95,7 @@ def keys_of_entries(
     names = {line: number for line, number in entries.items() if not _is_path(file.parent / line)}
     for line, number in entries.items():
         if line not in names:
-            scans += _scans_of_line(planned, file, number, line, endings)
+            scans += _scans_of_line(planned, file, number, line, endings, channels_apart=options.channels_apart)
     keys = _read_keys(planned, scans, file, options)
     for part in _PARTS:
         if names:
@@ -123,10 +125,20 @@ def _is_path(path: Path) -> bool:
 
 
 def _scans_of_line(
-    planned: PlannedConfiguration, file: Path, number: int, line: str, endings: frozenset[str]
+    planned: PlannedConfiguration,
+    file: Path,
+    number: int,
+    line: str,
+    endings: frozenset[str],
+    *,
+    channels_apart: bool,
 ) -> list[Scan]:
     found = find_scans(
-        [file.parent / line], num_channels=planned.num_channels, endings=endings, channel_names=planned.channel_names
+        [file.parent / line],
+        num_channels=planned.num_channels,
+        endings=endings,
+        channel_names=planned.channel_names,
+        channels_apart=channels_apart,
     )
     if found.skipped or not found.scans:
         problem = f"{found.skipped[0].source}: {found.skipped[0].detail}" if found.skipped else "no scan in it"

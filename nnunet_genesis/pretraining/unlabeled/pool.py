@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.preprocessing_facts import describe_differences
+from nnunet_genesis.pretraining.single_channel import single_channel_plans
 from nnunet_genesis.pretraining.unlabeled.pool_case import PoolCase, read_line, write_line, write_removal
 
 if TYPE_CHECKING:
@@ -53,12 +54,20 @@ class Pool:
         """Make the folder and say what the pool is; an existing description stays as it is."""
         self.partial_folder.mkdir(parents=True, exist_ok=True)
         if not self.pool_file.exists():
-            part = self.partial_folder / POOL_FILE
-            part.write_text(json.dumps({"format_version": POOL_FORMAT, **description}, indent=2) + "\n")
-            part.replace(self.pool_file)
+            self.describe({"format_version": POOL_FORMAT, **description})
 
-    def check_plans(self, planned: PlannedConfiguration) -> None:
+    def describe(self, description: Mapping[str, Any]) -> None:
+        """Write what the pool is, in place of what was written before."""
+        part = self.partial_folder / POOL_FILE
+        part.write_text(json.dumps(description, indent=2) + "\n")
+        part.replace(self.pool_file)
+
+    def check_plans(self, planned: PlannedConfiguration, *, single_channel: bool = False) -> None:
         """Make sure that the pool was preprocessed as the plans say now.
+
+        Args:
+            planned: The plans.
+            single_channel: Whether scans of one channel, normalised like the first one of the plans, will do as well.
 
         Raises:
             DataError: If the pool's description cannot be read.
@@ -81,6 +90,14 @@ class Pool:
                 mend="update nnunet-genesis, or preprocess the scans again under another --name",
             )
         differences = describe_differences(planned.preprocessing, stored)
+        if single_channel and not describe_differences(single_channel_plans(planned).preprocessing, stored):
+            return
+        if differences and stored.get("channels") == 1 != planned.num_channels:
+            raise SetupError(
+                f"the scans of pool {self.name} have one channel, the plans have {planned.num_channels}",
+                where=self.folder,
+                mend="genesis-pretrain-nnunet with --single-channel, or build a pool of scans with all channels",
+            )
         if differences:
             raise SetupError(
                 f"pool {self.name} was preprocessed by other plans:\n"
@@ -89,6 +106,10 @@ class Pool:
                 mend=f"genesis preprocess-unlabeled -d {planned.dataset_name} -c {planned.configuration}"
                 f" -p {planned.plans_name} -i FOLDER --name ANOTHER_NAME",
             )
+
+    def count_channels(self) -> int:
+        """Channels of its scans; the pool was opened before, so that its description is there."""
+        return int(json.loads(self.pool_file.read_text())["preprocessing"]["channels"])
 
     def read_cases(self) -> list[PoolCase]:
         """Read the lines of all cases, the later one where a case was done again, none where it was removed.
@@ -158,8 +179,13 @@ def find_pools(planned: PlannedConfiguration) -> list[str]:
     return sorted(file.parent.name for file in folder.glob(f"*/{POOL_FILE}")) if folder.is_dir() else []
 
 
-def open_pools(planned: PlannedConfiguration, names: Sequence[str]) -> list[Pool]:
+def open_pools(planned: PlannedConfiguration, names: Sequence[str], *, single_channel: bool = False) -> list[Pool]:
     """Open pools that exist and fit the plans.
+
+    Args:
+        planned: The plans.
+        names: Of the pools.
+        single_channel: As in `Pool.check_plans`.
 
     Raises:
         SetupError: If there is none of a name, or it was preprocessed by other plans.
@@ -175,6 +201,6 @@ def open_pools(planned: PlannedConfiguration, names: Sequence[str]) -> list[Pool
                 f" -p {planned.plans_name} " + ("--imagesTs" if name == IMAGES_TS_POOL else f"-i FOLDER --name {name}"),
             )
         pool = Pool(planned.pools_folder / name)
-        pool.check_plans(planned)
+        pool.check_plans(planned, single_channel=single_channel)
         pools.append(pool)
     return pools

@@ -46,9 +46,7 @@ def note_build(pool: Pool, planned: PlannedConfiguration, options: BuildOptions)
             "excluded_keys": len(options.excluded),
         }
     )
-    part = pool.partial_folder / pool.pool_file.name
-    part.write_text(json.dumps(description, indent=2) + "\n")
-    part.replace(pool.pool_file)
+    pool.describe(description)
     return [
         f"an earlier build of this pool had {flag}, this one has not: scans that it left out may be in the pool now"
         for flag in sorted(dropped)

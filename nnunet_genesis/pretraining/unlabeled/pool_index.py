@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnunet_genesis.errors import DataError
+from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.case_index import CaseIndex, index_cases
 
 if TYPE_CHECKING:
@@ -68,11 +69,6 @@ def _load(kept: Path, made_from: list[int], folder: Path) -> CaseIndex | None:
 
 
 def _keep(kept: Path, made_from: list[int], index: CaseIndex) -> None:
-    part = kept.with_name(f"{INDEX_FILE}.{os.getpid()}.tmp")
-    try:
-        with part.open("wb") as stream:
-            np.savez(stream, made_from=np.array(made_from), **{name: getattr(index, name) for name in _ARRAYS})
-        part.replace(kept)
-    except OSError:  # a folder that cannot be written costs time the next time, nothing else
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    # A folder that cannot be written costs time the next time, nothing else.
+    with suppress(OSError), replacing(kept) as part, part.open("wb") as stream:
+        np.savez(stream, made_from=np.array(made_from), **{name: getattr(index, name) for name in _ARRAYS})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
+
+from nnunet_genesis.pretraining.progress_bar import expected_end, seconds_between_updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,15 +32,13 @@ class BuildProgress:
             unit="scan",
             desc=name,
             dynamic_ncols=True,
-            mininterval=_seconds_between_updates(),
+            mininterval=seconds_between_updates(),
         )
 
     def step(self, kept: int, skipped: int) -> None:
         """Show that one more scan is done."""
         self._done += 1
-        elapsed = time.monotonic() - self._started
-        remaining = elapsed / (self._done - self._first) * (self._total - self._done)
-        end = (datetime.now() + timedelta(seconds=remaining)).strftime("%a %H:%M")
+        end = expected_end(self._started, self._done - self._first, self._total - self._done)
         self._bar.set_postfix({"kept": kept, "skipped": skipped, "end": end}, refresh=False)
         self._bar.update(1)
 
@@ -52,14 +50,9 @@ class BuildProgress:
 @contextmanager
 def count_files() -> Iterator[Callable[[int], None]]:
     """Show how many files a search has looked at."""
-    with tqdm(unit="file", desc="finding scans", dynamic_ncols=True, mininterval=_seconds_between_updates()) as bar:
+    with tqdm(unit="file", desc="finding scans", dynamic_ncols=True, mininterval=seconds_between_updates()) as bar:
 
         def show(looked_at: int) -> None:
             bar.update(looked_at - bar.n)
 
         yield show
-
-
-def _seconds_between_updates() -> float:
-    # A bar that is not on a terminal goes to a log: one line a minute there.
-    return 0.5 if sys.stderr.isatty() else 60

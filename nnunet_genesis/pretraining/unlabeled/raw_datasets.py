@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.nnunet_folders import folder_from_environment
+from nnunet_genesis.nnunet_folders import datasets_of_id, folder_from_environment, is_dataset_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,16 +25,15 @@ def find_raw_images(dataset_name_or_id: str, part: str) -> tuple[str, Path]:
         SetupError: If ``nnUNet_raw``, the dataset or the folder is missing.
     """
     raw = folder_from_environment("nnUNet_raw", must_exist=False)
-    if re.fullmatch(r"Dataset\d{3}_.+", dataset_name_or_id):
-        pattern = dataset_name_or_id
+    if is_dataset_name(dataset_name_or_id):
+        found = [dataset_name_or_id] if (raw / dataset_name_or_id).is_dir() else []
     elif dataset_name_or_id.isdecimal():
-        pattern = f"Dataset{int(dataset_name_or_id):03d}_*"
+        found = datasets_of_id(dataset_name_or_id, raw)
     else:
         raise SetupError(
             f"'{dataset_name_or_id}' is neither a dataset id nor a name like Dataset012_ChestCT",
             mend="give e.g. 12 or Dataset012_ChestCT",
         )
-    found = sorted(folder for folder in raw.glob(pattern) if folder.is_dir())
     if not found:
         raise SetupError(
             f"there is no raw dataset {dataset_name_or_id}",
@@ -43,13 +41,14 @@ def find_raw_images(dataset_name_or_id: str, part: str) -> tuple[str, Path]:
             mend="point nnUNet_raw to the folder that holds it",
         )
     if len(found) > 1:
-        names = ", ".join(folder.name for folder in found)
         raise SetupError(
-            f"several raw datasets have the id {dataset_name_or_id}: {names}", where=raw, mend="give the name"
+            f"several raw datasets have the id {dataset_name_or_id}: {', '.join(found)}",
+            where=raw,
+            mend="give the name",
         )
-    folder = found[0] / part
-    if not folder.is_dir():
+    dataset = raw / found[0]
+    if not (dataset / part).is_dir():
         raise SetupError(
-            f"{found[0].name} has no folder {part}", where=found[0], mend=f"put the scans into {part}, or use -i FOLDER"
+            f"{dataset.name} has no folder {part}", where=dataset, mend=f"put the scans into {part}, or use -i FOLDER"
         )
-    return found[0].name, folder
+    return dataset.name, dataset / part

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.case_files import open_case, read_part
 from nnunet_genesis.pretraining.figures import pixel_aspect
 from nnunet_genesis.pretraining.foreground import cell_borders, decode_map
@@ -51,9 +52,8 @@ def draw_pool(file: Path, outcome: BuildOutcome) -> None:
         " orange: at least half foreground"
     )
     pictures.suptitle(title, fontsize=11)
-    part = file.with_name(f".{file.name}.tmp")
-    figure.savefig(part, dpi=90, format="png")
-    part.replace(file)
+    with replacing(file) as part:
+        figure.savefig(part, dpi=90, format="png")
 
 
 def _draw_case(panel: Any, folder: Path, case: PoolCase) -> None:

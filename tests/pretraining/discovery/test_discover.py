@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from nnunet_genesis import cli
 from nnunet_genesis.config import DiscoveryConfig, PretrainingConfig
 from nnunet_genesis.errors import CheckpointError, SetupError
 from nnunet_genesis.pretraining.discovery import autoencoder
 from nnunet_genesis.pretraining.discovery.crop_size import choose_crop_size
 from nnunet_genesis.pretraining.discovery.crops import held_out_crops, training_crops
 from nnunet_genesis.pretraining.pretexts import prepare_pretext
+from tests.commands import genesis
 from tests.pools import write_pool
 from tests.preprocessed import DATASET, smooth_cases, write_dataset
 from tests.pretraining.discovery.scans import coordinate_scans, open_written, run
@@ -143,10 +143,7 @@ def test_the_command_discovers_draws_and_is_taken_up(
     shape, patch_size, channels = SHAPES[kind]
     write_dataset(tmp_path, smooth_cases(8, shape, channels=channels), patch_size, monkeypatch)
     configuration = "2d" if len(patch_size) == 2 else "3d_fullres"
-    arguments = ["discover", "777", "-c", configuration, "-np", "1", "--seed", "3"]
-    with pytest.raises(SystemExit) as ended:
-        cli.genesis(arguments)
-    assert ended.value.code == 0
+    assert genesis("discover", "777", "-c", configuration, "-np", "1", "--seed", "3") == 0
     said = capsys.readouterr().out
     pretraining = f"GenesisPretraining_semantic-genesis__nnUNetPlans__{configuration}"
     output = tmp_path / "nnUNet_results" / DATASET / pretraining

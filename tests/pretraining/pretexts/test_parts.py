@@ -50,8 +50,8 @@ def test_the_ramp_is_the_published_one() -> None:
 
 
 def test_classifier_and_encoder_learn_in_turns_if_asked_for() -> None:
-    both = ModalityAdversary(["CT", "MR"], 0.1)
-    turns = ModalityAdversary(["CT", "MR"], 0.1, alternating=True)
+    both = ModalityAdversary([("CT",), ("MR",)], 0.1)
+    turns = ModalityAdversary([("CT",), ("MR",)], 0.1, alternating=True)
     seen = []
     for part in (both, turns):
         head = part.build(4)
@@ -64,9 +64,15 @@ def test_classifier_and_encoder_learn_in_turns_if_asked_for() -> None:
 
 
 def test_sources_of_one_modality_have_one_label() -> None:
-    part = ModalityAdversary(["MR", "CT", "MR"], 0.1)
+    part = ModalityAdversary([("MR",), ("CT",), ("MR",)], 0.1)
     assert part.num_classes == 2
     assert part.labels({"source": torch.tensor([0, 1, 2, 1])}).tolist() == [1, 0, 1, 0]
+
+
+def test_where_channels_are_drawn_each_has_its_modality() -> None:
+    part = ModalityAdversary([("T2", "T1"), ("CT",)], 0.1)
+    labels = {"source": torch.tensor([0, 0, 1, 1]), "channel": torch.tensor([0, 1, 0, 1])}
+    assert [part.modalities[number] for number in part.labels(labels).tolist()] == ["T2", "T1", "CT", "CT"]
 
 
 def test_patches_without_a_label_count_nowhere() -> None:
@@ -82,7 +88,7 @@ def test_patches_without_a_label_count_nowhere() -> None:
 
 
 def test_heads_share_the_mean_of_the_deepest_stage() -> None:
-    parts = [ScaleClassifier((1.0, 2.0), 0.1), ModalityAdversary(["CT", "MR", "PET"], 0.1)]
+    parts = [ScaleClassifier((1.0, 2.0), 0.1), ModalityAdversary([("CT",), ("MR",), ("PET",)], 0.1)]
     heads = PartHeads(parts, 6)
     deepest = torch.randn(2, 6, 3, 4, 5, generator=generator(3))
     outputs = heads(deepest)
@@ -93,7 +99,7 @@ def test_heads_share_the_mean_of_the_deepest_stage() -> None:
 
 def test_a_step_of_the_encoder_raises_the_loss_that_a_step_of_the_classifier_lowers() -> None:
     torch.manual_seed(0)
-    encoder, part = nn.Linear(5, 4), ModalityAdversary(["CT", "MR"], 1.0, alternating=True)
+    encoder, part = nn.Linear(5, 4), ModalityAdversary([("CT",), ("MR",)], 1.0, alternating=True)
     head = part.build(4)
     source = torch.randint(2, (64,), generator=generator(5))
     inputs = torch.cat([torch.randn(64, 4, generator=generator(6)), 2.0 * source[:, None] - 1], dim=1)

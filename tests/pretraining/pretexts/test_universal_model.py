@@ -25,7 +25,7 @@ from tests.pretraining.pretexts.devices import SIZES, generator
 if TYPE_CHECKING:
     from pathlib import Path
 
-MODALITIES = {"labelled": "T1", "sts_ct": "CT", "brain": "T1"}
+MODALITIES = {"labelled": ("T1",), "sts_ct": ("CT",), "brain": ("T1",)}
 
 
 def restoration(sides: tuple[int, ...], channels: int = 1) -> ModelsGenesis:
@@ -81,10 +81,10 @@ def test_parts_are_on_or_off(config: UniversalModelConfig, parts: list[str]) -> 
 
 
 def test_one_modality_leaves_nothing_to_hide(caplog: pytest.LogCaptureFixture) -> None:
-    pretext = UniversalModel(restoration((8, 8, 8)), UniversalModelConfig(), {"labelled": "T1", "brain": "T1"})
+    pretext = UniversalModel(restoration((8, 8, 8)), UniversalModelConfig(), {"labelled": ("T1",), "brain": ("T1",)})
     assert [part.name for part in pretext.parts] == ["scale"]
     folders = [SourceFolder("labelled", planned(MR))]
-    assert find_modalities(["labelled"], folders, UniversalModelConfig()) == {"labelled": "T1"}
+    assert find_modalities(["labelled"], folders, UniversalModelConfig()) == {"labelled": ("T1",)}
     assert "all sources are T1: there is no modality to hide, the adversary is off" in caplog.text
 
 

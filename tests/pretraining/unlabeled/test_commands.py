@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nnunet_genesis import cli
+from tests.commands import genesis
 from tests.preprocessed import DATASET
 from tests.pretraining.unlabeled.planned import draw_scan, plan_dataset, write_scan
 
@@ -24,10 +24,8 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlannedConfigura
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object, expect: int = 0) -> tuple[str, str]:
     """Run the command on the dataset and return what it said on both streams."""
-    with pytest.raises(SystemExit) as ended:
-        cli.genesis(["preprocess-unlabeled", "-d", "777", *[str(argument) for argument in arguments]])
-    said = capsys.readouterr()
-    assert ended.value.code == expect, said.err
+    code, said = genesis("preprocess-unlabeled", "-d", "777", *arguments), capsys.readouterr()
+    assert code == expect, said.err
     return said.out, said.err
 
 

@@ -1,18 +1,17 @@
-"""``-device`` of commands that run without one, too."""
+"""The device of commands that take a GPU where there is one."""
 
 from __future__ import annotations
 
 from nnunet_genesis.errors import SetupError
 
+DEVICES = ("cuda", "cpu", "mps")
+
 
 def choose_device(wanted: str | None) -> str:
-    """The device to run on: CUDA where there is one, unless the user wants another.
-
-    Args:
-        wanted: What the user says: "cuda", "cpu", "mps" or None.
+    """The device that a user wants, else a GPU where there is one.
 
     Raises:
-        SetupError: If it is not there.
+        SetupError: If the wanted one is not there.
     """
     import torch
 

@@ -1,9 +1,10 @@
-"""Scans that belong together, such as the CT and the MR of a patient: a table of cases and groups."""
+"""Scans that belong together, such as the CT and the MR of a patient: a table of cases and groups, or a pattern."""
 
 from __future__ import annotations
 
 import csv
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import SetupError
@@ -66,3 +67,36 @@ def read_groups(file: Path, cases: Collection[str]) -> dict[str, str]:
         )
     # The name of a group must not be that of a scan outside the table.
     return {case: f"group {told[case]}" if case in told else case for case in cases}
+
+
+def groups_by_pattern(pattern: str, cases: Collection[str]) -> dict[str, str]:
+    """Read from the names of scans which of them belong together.
+
+    Args:
+        pattern: Regular expression, searched for in every name; its first capture group names the group, e.g.
+            ``^(.*)_(?:left|right)$``.
+        cases: Names of all scans.
+
+    Returns:
+        Name of every scan to its group.
+
+    Raises:
+        SetupError: If the pattern is none, captures nothing, or is not found in a name.
+    """
+    mend = r"--group-pattern '^(patient_\d+)' takes patient_12_left and patient_12_right for one group"
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise SetupError(f"--group-pattern '{pattern}' is no regular expression: {error}", mend=mend) from error
+    if compiled.groups < 1:
+        raise SetupError(f"--group-pattern '{pattern}' captures nothing: it has no parentheses", mend=mend)
+    found = {case: compiled.search(case) for case in cases}
+    groups = {case: match[1] for case, match in found.items() if match is not None and match[1]}
+    missing = sorted(set(found) - set(groups))
+    if missing:
+        raise SetupError(
+            f"--group-pattern '{pattern}' finds no group in {len(missing)} of {len(found)} names, the first is"
+            f" {missing[0]}",
+            mend=f"{mend}; or --groups FILE",
+        )
+    return {case: f"group {group}" for case, group in groups.items()}

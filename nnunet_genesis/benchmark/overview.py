@@ -1,0 +1,73 @@
+"""A benchmark in lines for the terminal: what is held out, what is trained on, and how every training stands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from nnunet_genesis.benchmark.progress import describe_duration, expected_seconds
+from nnunet_genesis.benchmark.run_folder import State
+from nnunet_genesis.benchmark.settings import FIXED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nnunet_genesis.benchmark.collect import RunReport
+    from nnunet_genesis.benchmark.record import Record
+
+_LAST_LINES = 3
+
+
+def describe_data(record: Record) -> list[str]:
+    """Test set and subsets."""
+    settings = record.settings
+    groups = len(set(settings.groups.values()))
+    lines = [
+        f"{settings.dataset}, {settings.plans}, {settings.configuration}: {len(settings.groups)} cases in {groups}"
+        " groups",
+        f"test set: {len(settings.test_cases)} cases"
+        + (f" ({len(settings.left_out)} others of their groups are left out)" if settings.left_out else ""),
+    ]
+    for subset in record.subsets:
+        drawn = "" if settings.subset_draws == FIXED else f", draw {subset.draw}"
+        lines.append(f"labelled {', '.join(subset.asked)}: {len(subset.cases)} cases (fold {subset.fold}{drawn})")
+    return lines
+
+
+def describe_runs(asked: Sequence[RunReport], everything: Sequence[RunReport]) -> list[str]:
+    """A line per training that is asked for, and the time that is left.
+
+    Args:
+        asked: The trainings.
+        everything: All of the benchmark, by whose finished ones the time is told.
+    """
+    expected = expected_seconds(everything)
+    unknown = "unknown until a first run of this benchmark has finished"
+    told = unknown if expected is None else describe_duration(expected)
+    width = max((len(report.run.identifier) for report in asked), default=0)
+    lines = []
+    for report in asked:
+        if report.state is State.FINISHED:
+            note = f"{describe_duration(report.seconds)}, mean Dice {report.record.get('mean_dice')}"
+        else:
+            note = report.record.get("problem", "") if report.state is State.FAILED else f"-tr {report.run.trainer}"
+        lines.append(f"{report.run.identifier:<{width}}  {report.state.value:<11}  {note}".rstrip())
+    counts = Counter(report.state for report in asked)
+    left = len(asked) - counts[State.FINISHED] - counts[State.FAILED]
+    lines.append(f"{len(asked)} runs: " + ", ".join(f"{count} {state.value}" for state, count in counts.items()))
+    lines.append(f"expected time of a run: {told}")
+    if expected is not None and left:
+        lines.append(
+            f"expected time of the {left} that are left, one after the other: {describe_duration(left * expected)}"
+        )
+    return lines
+
+
+def describe_failures(reports: Sequence[RunReport]) -> list[str]:
+    """Why trainings failed, with the last lines of their logs."""
+    lines = []
+    for report in reports:
+        if report.state is State.FAILED:
+            lines.append(f"FAILED {report.run.identifier}: {report.record.get('problem', '')}")
+            lines += [f"    {line}" for line in report.record.get("last_lines", [])[-_LAST_LINES:]]
+    return lines

@@ -1,0 +1,142 @@
+"""The file ``benchmark.json``: what a benchmark is, and all that was planned for it so far."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from nnunet_genesis.benchmark.runs import Run, Subset
+from nnunet_genesis.benchmark.scores import RunKey
+from nnunet_genesis.benchmark.settings import BenchmarkSettings
+from nnunet_genesis.errors import DataError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+RECORD_FILE, LOCK_FILE = "benchmark.json", ".lock"
+FORMAT_VERSION = 1
+LOCK_SECONDS = 300
+
+
+@dataclass
+class Record:
+    """What ``benchmark.json`` holds.
+
+    Attributes:
+        settings: What all runs share.
+        labels: Name of every class to its values in a segmentation.
+        subsets: Labelled cases; their folds never change their numbers.
+        initialisations: By name: file, SHA-256 and what the file says of itself.
+        runs: By identifier, in the order in which they were planned.
+        same_control: Schedules to the one that their control is trained by, where it is another.
+        provenance: Where the data are, and by which commands the benchmark was begun and continued.
+    """
+
+    settings: BenchmarkSettings
+    labels: dict[str, list[int]]
+    subsets: list[Subset] = field(default_factory=list)
+    initialisations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    same_control: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "settings": self.settings.as_dict(),
+            "labels": self.labels,
+            "subsets": [asdict(subset) for subset in self.subsets],
+            "initialisations": self.initialisations,
+            "runs": {
+                identifier: {**asdict(run.key), "fold": run.fold, "trainer": run.trainer}
+                for identifier, run in self.runs.items()
+            },
+            "same_control": self.same_control,
+            "provenance": self.provenance,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], file: Path) -> Record:
+        """Read what `as_dict` gave.
+
+        Raises:
+            DataError: If it is of another version.
+        """
+        if values.get("format_version") != FORMAT_VERSION:
+            raise DataError(
+                f"format version {values.get('format_version')!r} is unknown, this version reads {FORMAT_VERSION}",
+                where=file,
+                mend="use the version of nnunet-genesis that wrote it, or begin another benchmark with --name",
+            )
+        runs = {}
+        for identifier, told in values["runs"].items():
+            key = RunKey(told["initialisation"], told["labelled"], told["schedule"], told["seed"])
+            runs[identifier] = Run(key, told["fold"], told["trainer"])
+        return cls(
+            settings=BenchmarkSettings.from_dict(values["settings"], file),
+            labels=dict(values["labels"]),
+            subsets=[
+                Subset(**{**told, "asked": tuple(told["asked"]), "cases": tuple(told["cases"])})
+                for told in values["subsets"]
+            ],
+            initialisations=dict(values["initialisations"]),
+            runs=runs,
+            same_control=dict(values["same_control"]),
+            provenance=dict(values["provenance"]),
+        )
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of a benchmark's folder; None where none was begun.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    file = folder / RECORD_FILE
+    if not file.is_file():
+        return None
+    try:
+        return Record.from_dict(json.loads(file.read_text()), file)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"the record of the benchmark cannot be read ({type(error).__name__}: {error})",
+            where=file,
+            mend="put a whole copy of it back, or begin another benchmark with --name",
+        ) from error
+
+
+def write_record(record: Record, folder: Path) -> None:
+    """Write the record, whole or not at all."""
+    write_json(record.as_dict(), folder / RECORD_FILE)
+
+
+def write_json(content: Any, file: Path) -> None:
+    """Write a file of JSON, whole or not at all."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(file)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing what all runs of a benchmark share; made where it does not exist.
+
+    Raises:
+        SetupError: If another process keeps it for minutes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK_FILE, timeout=LOCK_SECONDS):
+            yield
+    except Timeout as error:
+        raise SetupError(
+            f"another process has been changing this benchmark for {LOCK_SECONDS} seconds",
+            where=folder / LOCK_FILE,
+            mend="wait for it to end and run the command again",
+        ) from error

@@ -1,0 +1,1 @@
+"""What a benchmark's report says, and where it takes it from."""

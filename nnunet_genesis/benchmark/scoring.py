@@ -1,0 +1,178 @@
+"""Scores of a training: Dice from nnU-Net's evaluation, surfaces from the files that it wrote, epochs of its log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnunet_genesis.benchmark.scores import CaseScore, EpochScore, write_case_scores, write_epoch_scores
+from nnunet_genesis.benchmark.surface_metrics import compare_surfaces
+from nnunet_genesis.errors import DataError
+from nnunet_genesis.upstream import check_upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from nnunet_genesis.benchmark.record import Record
+    from nnunet_genesis.benchmark.run_folder import RunFolder
+    from nnunet_genesis.benchmark.runs import Run
+
+DICE, NSD, HD95 = "dice", "nsd", "hd95"
+
+
+def read_labels(dataset_json: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Name of every class, or region of several, to its values in a segmentation, in nnU-Net's order of classes.
+
+    Background and what is ignored are left out.
+    """
+    labels = {
+        str(name): sorted(map(int, value)) if isinstance(value, (list, tuple)) else [int(value)]
+        for name, value in dataset_json["labels"].items()
+        if name != "ignore"
+    }
+    foreground = {name: values for name, values in labels.items() if set(values) != {0}}
+    if any(len(values) > 1 for values in foreground.values()):
+        return foreground
+    return dict(sorted(foreground.items(), key=lambda entry: entry[1]))
+
+
+def is_predicted(run: Run, record: Record, run_folder: RunFolder) -> bool:
+    """Whether nnU-Net has finished a training and predicted and evaluated all test cases."""
+    fold = fold_folder(run, record, run_folder)
+    if not (fold / "checkpoint_final.pth").is_file():
+        return False
+    try:
+        return set(_read_dice(fold, record.labels)) == set(record.settings.test_cases)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def fold_folder(run: Run, record: Record, run_folder: RunFolder) -> Path:
+    """Where nnU-Net puts the results of a training."""
+    settings = record.settings
+    model = f"{run.trainer}__{settings.plans}__{settings.configuration}"
+    return run_folder.results / settings.dataset / model / f"fold_{run.fold}"
+
+
+def score_run(run: Run, record: Record, run_folder: RunFolder, dataset_folder: Path) -> dict[str, Any]:
+    """Write the tables of a training that nnU-Net has finished.
+
+    Args:
+        run: The training.
+        record: Of the benchmark.
+        run_folder: Of the training.
+        dataset_folder: ``nnUNet_preprocessed/DATASET``, which holds the references.
+
+    Returns:
+        What to record: seconds per epoch.
+
+    Raises:
+        DataError: If a test case was not predicted, or nnU-Net's files cannot be read.
+    """
+    check_upstream("benchmark")
+    fold = fold_folder(run, record, run_folder)
+    try:
+        dice = _read_dice(fold, record.labels)
+        logged = _read_log(fold / "checkpoint_final.pth")
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"what {run.identifier} has measured cannot be read ({type(error).__name__}: {error})", where=fold
+        ) from error
+    missing = sorted(set(record.settings.test_cases) - set(dice))
+    if missing:
+        raise DataError(f"{len(missing)} test case(s) were not predicted, the first is {missing[0]}", where=fold)
+    scores: list[CaseScore] = []
+    for case in record.settings.test_cases:
+        group = record.settings.groups[case]
+        values = [(label, DICE, value) for label, value in dice[case].items()]
+        values += _surface_values(case, fold / "validation", record, dataset_folder)
+        scores += [CaseScore(run.key, case, group, label, metric, value) for label, metric, value in values]
+    write_epoch_scores(_epoch_scores(run, record, logged), run_folder.epochs_file)
+    write_case_scores(scores, run_folder.scores_file)
+    seconds = np.subtract(logged["epoch_end_timestamps"], logged["epoch_start_timestamps"])
+    return {"seconds_per_epoch": round(float(np.median(seconds)), 3), "mean_dice": _mean_dice(scores)}
+
+
+def remove_checkpoints(run_folder: RunFolder, keep: str) -> None:
+    """Make room once a training is scored; predictions stay.
+
+    Args:
+        run_folder: Of the training.
+        keep: ``final`` for the last weights, ``no`` for none.
+    """
+    for file in run_folder.checkpoints():
+        if keep == "no" or file.name != "checkpoint_final.pth":
+            file.unlink(missing_ok=True)
+
+
+def _read_dice(fold: Path, labels: Mapping[str, Sequence[int]]) -> dict[str, dict[str, float]]:
+    """Dice of every class of every case; NaN where neither segmentation has it."""
+    from nnunetv2.evaluation.evaluate_predictions import load_summary_json
+
+    ending = str(json.loads((fold.parent / "dataset.json").read_text())["file_ending"])
+    dice: dict[str, dict[str, float]] = {}
+    for entry in load_summary_json(str(fold / "validation" / "summary.json"))["metric_per_case"]:
+        metrics = {
+            tuple(sorted(key)) if isinstance(key, tuple) else (key,): values for key, values in entry["metrics"].items()
+        }
+        case = Path(entry["prediction_file"]).name.removesuffix(ending)
+        dice[case] = {label: float(metrics[tuple(values)]["Dice"]) for label, values in labels.items()}
+    return dice
+
+
+def _surface_values(
+    case: str, predictions: Path, record: Record, dataset_folder: Path
+) -> Iterator[tuple[str, str, float]]:
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    dataset_json = json.loads((dataset_folder / "dataset.json").read_text())
+    reader = PlansManager(str(dataset_folder / f"{record.settings.plans}.json")).image_reader_writer_class()
+    file = f"{case}{dataset_json['file_ending']}"
+    predicted, properties = reader.read_seg(str(predictions / file))
+    reference, _ = reader.read_seg(str(dataset_folder / "gt_segmentations" / file))
+    ignored = dataset_json["labels"].get("ignore")
+    counted = np.ones(reference.shape, bool) if ignored is None else reference != ignored
+    spacing = [float(mm) for mm in properties["spacing"]]
+    for label, values in record.labels.items():
+        scores = compare_surfaces(
+            _mask(predicted, values, counted),
+            _mask(reference, values, counted),
+            spacing,
+            record.settings.tolerances_mm[label],
+        )
+        yield label, NSD, scores.nsd
+        yield label, HD95, scores.hd95
+
+
+def _mask(
+    segmentation: npt.NDArray[Any], values: Sequence[int], counted: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """(z, y, x) from nnU-Net's (1, z, y, x)."""
+    mask: npt.NDArray[np.bool_] = (np.isin(segmentation, values) & counted)[0]
+    return mask
+
+
+def _read_log(checkpoint: Path) -> dict[str, list[Any]]:
+    """What nnU-Net's logger kept in the checkpoint."""
+    import torch
+
+    # Written by the training that this process ran, as nnU-Net's own ``--c`` reads it.
+    logged: dict[str, list[Any]] = torch.load(checkpoint, map_location="cpu", weights_only=False)["logging"]
+    return logged
+
+
+def _epoch_scores(run: Run, record: Record, logged: Mapping[str, Sequence[Any]]) -> Iterator[EpochScore]:
+    for epoch, values in enumerate(logged["dice_per_class_or_region"]):
+        yield EpochScore(run.key, epoch, "", float(logged["mean_fg_dice"][epoch]))
+        for label, value in zip(record.labels, values, strict=True):
+            yield EpochScore(run.key, epoch, label, float(value))
+
+
+def _mean_dice(scores: Sequence[CaseScore]) -> float | None:
+    values = [score.value for score in scores if score.metric == DICE]
+    return None if np.all(np.isnan(values)) else round(float(np.nanmean(values)), 4)

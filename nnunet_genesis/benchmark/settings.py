@@ -1,0 +1,130 @@
+"""What all trainings of a benchmark share: another value would make another benchmark."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from nnunet_genesis.errors import DataError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from nnunet_genesis.plans import PlannedConfiguration
+
+FIXED, PER_SEED = "fixed", "per-seed"
+SUBSET_DRAWS = {
+    FIXED: "all seeds train on the same labelled cases",
+    PER_SEED: "every seed draws labelled cases of its own, the same for all initialisations",
+}
+BFLOAT16 = "bfloat16"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """What all trainings share.
+
+    Attributes:
+        dataset: Name of the dataset.
+        plans: nnU-Net plans identifier.
+        configuration: nnU-Net configuration.
+        plans_sha256: Of the plans of this configuration.
+        device: What trains: cuda, cpu or mps.
+        cpu_autocast: `BFLOAT16`, or None for nnU-Net's own precision.
+        epochs: Of every training, or None for nnU-Net's own number.
+        iterations: Per epoch, or None for nnU-Net's own number.
+        subset_seed: Decides the test set and the labelled cases.
+        subset_draws: `FIXED` or `PER_SEED`, see `SUBSET_DRAWS`.
+        test_cases: Held out, sorted.
+        left_out: Neither tested nor trained on, sorted: other cases of the test set's groups.
+        groups: Name of every case to its group.
+        tolerances_mm: Name of every class to the deviation of its surface that counts as none, in mm.
+    """
+
+    dataset: str
+    plans: str
+    configuration: str
+    plans_sha256: str
+    device: str
+    cpu_autocast: str | None
+    epochs: int | None
+    iterations: int | None
+    subset_seed: int
+    subset_draws: str
+    test_cases: tuple[str, ...]
+    left_out: tuple[str, ...]
+    groups: Mapping[str, str]
+    tolerances_mm: Mapping[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], file: Path) -> BenchmarkSettings:
+        """Read what `as_dict` gave.
+
+        Raises:
+            DataError: If it is of another version.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(values) != names:
+            raise DataError(
+                "settings of another version of nnunet-genesis:"
+                f" {', '.join(sorted(names ^ set(values)))} differ(s) in being there",
+                where=file,
+                mend="use that version, or begin another benchmark with --name or --output",
+            )
+        settings: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**settings)
+
+
+def digest_plans(planned: PlannedConfiguration) -> str:
+    """SHA-256 of what the plans say of one configuration and of intensities."""
+    plans = planned.plans
+    told = [plans["configurations"], plans.get("foreground_intensity_properties_per_channel"), planned.configuration]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_other_settings(before: BenchmarkSettings, now: BenchmarkSettings, folder: Path) -> None:
+    """Keep one folder to one benchmark.
+
+    Raises:
+        SetupError: If a setting differs, with both values.
+    """
+    lines = [
+        line
+        for field in fields(BenchmarkSettings)
+        if (line := _difference(field.name, getattr(before, field.name), getattr(now, field.name))) is not None
+    ]
+    if lines:
+        raise SetupError(
+            "this benchmark was begun with other settings, and runs of both could not be compared (before -> now):\n"
+            + "\n".join(f"    {line}" for line in lines),
+            where=folder,
+            mend="leave these flags out, to go on with the settings of before; or begin another benchmark with --name"
+            " NAME or --output FOLDER",
+        )
+
+
+def _difference(name: str, before: Any, now: Any) -> str | None:
+    if before == now:
+        return None
+    if isinstance(before, tuple):
+        gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
+        return f"{name}: {len(before)} -> {len(now)} cases; no longer: {_listed(gone)}; new: {_listed(new)}"
+    if name == "groups":
+        cases = sorted(case for case in {*before, *now} if before.get(case) != now.get(case))
+        return f"{name}: differ for {_listed(cases)}"
+    return f"{name}: {before} -> {now}"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (", ".join(names[:_SHOWN]) or "none") + more

@@ -1,0 +1,100 @@
+"""How soon a training gets to where scratch ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnunet_genesis.benchmark.scores import SCRATCH
+from nnunet_genesis.benchmark.statistics.comparison import Arm, arms_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from nnunet_genesis.benchmark.scores import EpochScore, RunKey
+
+MEMORY = 0.9
+"""Of nnU-Net's exponential moving average of the pseudo Dice."""
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """When an arm reaches the smoothed pseudo Dice that scratch ends with.
+
+    Attributes:
+        arm: Pretrained, or scratch itself: by its end at the latest, but where its curve is flat, long before.
+        epochs: Of scratch's training.
+        target: Smoothed pseudo Dice at scratch's end, mean over its seeds.
+        reached: Number of epochs after which the arm's mean curve is at least that for the first time; None if never.
+        by_seed: The same for every single training, by its seed.
+    """
+
+    arm: Arm
+    epochs: int
+    target: float
+    reached: int | None
+    by_seed: dict[int, int | None]
+
+
+def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Exponential moving average over the last axis as nnU-Net logs it (`ema_fg_dice`).
+
+    The first value stands for itself; an epoch without a value (NaN: the class was in no patch) changes nothing.
+    """
+    smoothed = np.array(values, dtype=np.float64)
+    for epoch in range(1, smoothed.shape[-1]):
+        before, now = smoothed[..., epoch - 1], smoothed[..., epoch]
+        blend = MEMORY * before + (1 - MEMORY) * now
+        smoothed[..., epoch] = np.where(np.isnan(blend), np.where(np.isnan(now), before, now), blend)
+    return smoothed
+
+
+def smoothed_curves(scores: Iterable[EpochScore]) -> dict[RunKey, NDArray[np.float64]]:
+    """Smoothed pseudo Dice, mean over classes, of every training: shape (epochs,)."""
+    values: dict[RunKey, dict[int, float]] = {}
+    for score in scores:
+        if not score.label:
+            values.setdefault(score.run, {})[score.epoch] = score.pseudo_dice
+    curves = {}
+    for run, by_epoch in values.items():
+        curve = np.full(max(by_epoch) + 1, np.nan)
+        curve[list(by_epoch)] = list(by_epoch.values())
+        curves[run] = smooth(curve)
+    return curves
+
+
+def convergence(curves: dict[RunKey, NDArray[np.float64]]) -> list[Convergence]:
+    """Compare every arm, scratch first, with the end of scratch with the same labelled cases and schedule."""
+    arms = arms_of(curves)
+    found = []
+    for arm, runs in arms.items():
+        control = arms.get(Arm(SCRATCH, arm.labelled, arm.schedule))
+        if control is None:
+            continue
+        end = mean_curve([curves[run] for run in control])
+        target = float(end[-1])
+        found.append(
+            Convergence(
+                arm,
+                len(end),
+                target,
+                _first(mean_curve([curves[run] for run in runs]), target),
+                {run.seed: _first(curves[run], target) for run in runs},
+            )
+        )
+    return found
+
+
+def mean_curve(curves: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Mean over trainings, as far as all of them go."""
+    epochs = min(len(curve) for curve in curves)
+    return np.asarray(np.mean([curve[:epochs] for curve in curves], axis=0))
+
+
+def _first(curve: NDArray[np.float64], target: float) -> int | None:
+    reached = np.flatnonzero(curve >= target)
+    return int(reached[0]) + 1 if len(reached) else None

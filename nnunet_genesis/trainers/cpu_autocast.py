@@ -1,0 +1,61 @@
+"""Half the arithmetic of a training on a CPU, where one asks for it; nnU-Net's own runs there in single precision.
+
+Like nnU-Net's mixed precision on a GPU: the network runs in the lower precision, the weights and their updates stay in
+single precision. The loss is computed in single precision, too: unlike that of CUDA, torch's list for CPUs leaves a
+softmax, and so a Dice over all voxels, in bfloat16.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from nnunet_genesis.errors import SetupError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+CPU_AUTOCAST_VARIABLE = "nnUNet_genesis_cpu_autocast"
+_PRECISIONS = {"bfloat16": torch.bfloat16}
+
+
+def read_cpu_autocast(device: torch.device) -> torch.dtype | None:
+    """The precision that the environment asks for; None for nnU-Net's own, and on other devices than a CPU.
+
+    Raises:
+        SetupError: If it names an unknown one.
+    """
+    name = os.environ.get(CPU_AUTOCAST_VARIABLE, "")
+    if name and name not in _PRECISIONS:
+        raise SetupError(
+            f"the environment variable {CPU_AUTOCAST_VARIABLE} is '{name}': known is {', '.join(_PRECISIONS)}",
+            mend=f"export {CPU_AUTOCAST_VARIABLE}=bfloat16, or unset it",
+        )
+    return _PRECISIONS[name] if name and device.type == "cpu" else None
+
+
+def autocast_cpu(dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    """Context in which networks run in a precision; nothing for None."""
+    return nullcontext() if dtype is None else torch.autocast("cpu", dtype=dtype)
+
+
+class LossInSinglePrecision(nn.Module):
+    """A loss of nnU-Net that takes outputs of any precision.
+
+    Args:
+        loss: nnU-Net's; called with one output and target, or with lists of them (deep supervision).
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        """The loss of outputs, which are turned into single precision first."""
+        with torch.autocast("cpu", enabled=False):
+            single = outputs.float() if isinstance(outputs, torch.Tensor) else [output.float() for output in outputs]
+            return self.loss(single, targets)

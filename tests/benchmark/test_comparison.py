@@ -1,0 +1,122 @@
+"""The comparison with scratch, and how often its verdict is wrong where the truth is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nnunet_genesis.benchmark.scores import RunKey
+from nnunet_genesis.benchmark.statistics.comparison import Comparison, compare, score_arms
+from nnunet_genesis.benchmark.statistics.metric_table import MetricTable, build_tables
+from nnunet_genesis.benchmark.statistics.verdict import Verdict, explain, judge
+from tests.benchmark.simulation import Truth, case_scores, simulate_arms
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PATIENTS, TIMES = 46, 200
+MOST = int(stats.binom.ppf(0.999, TIMES, 0.05))
+"""So many false positives of so many are still in line with 5 %."""
+
+
+def _compare(arm: NDArray[np.float64], control: NDArray[np.float64], metric: str = "dice") -> Comparison:
+    tables = build_tables(case_scores(arm, "mg", metric=metric) + case_scores(control, metric=metric))
+    (found,) = compare(tables[metric, "organ"], paired=False)
+    return found
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_without_an_effect_the_verdict_is_rarely_better_or_worse(seeds: int) -> None:
+    """Patients without a test of the trainings would be fooled by the runs' own spread: that is counted, too."""
+    truth = Truth(runs=0.015, noise=0.02)
+    arms = simulate_arms(truth, np.random.default_rng(seeds), times=TIMES, seeds=(seeds, seeds), groups=PATIENTS)
+    found = [_compare(*pair) for pair in zip(*arms, strict=True)]
+    assert sum(judge(one) is not Verdict.NONE for one in found) <= MOST
+    assert np.mean([one.wilcoxon < 0.05 for one in found]) > 0.3
+
+
+def test_the_whole_family_has_few_false_verdicts() -> None:
+    """Six comparisons with one effect nowhere: at least one false verdict in 5 % of the benchmarks at most."""
+    generator = np.random.default_rng(11)
+    false = 0
+    for _ in range(TIMES // 2):
+        scores = []
+        for labelled in (5, 10, 20):
+            first, control = simulate_arms(Truth(), generator, times=1, seeds=(3, 3), groups=20)
+            second, _ = simulate_arms(Truth(), generator, times=1, seeds=(3, 3), groups=20)
+            scores += case_scores(first[0], "one", labelled) + case_scores(control[0], labelled=labelled)
+            scores += case_scores(second[0], "two", labelled)
+        found = compare(build_tables(scores)["dice", "organ"], paired=False)
+        assert [entry.family for entry in found] == [6] * 6
+        false += any(judge(entry) is not Verdict.NONE for entry in found)
+    assert false <= stats.binom.ppf(0.999, TIMES // 2, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("gain", "metric", "expected"),
+    [
+        (0.06, "dice", Verdict.BETTER),
+        (-0.06, "dice", Verdict.WORSE),
+        (0.06, "hd95", Verdict.WORSE),
+    ],
+)
+def test_a_large_effect_is_found_with_its_direction(gain: float, metric: str, expected: Verdict) -> None:
+    arms = simulate_arms(Truth(gain=gain), np.random.default_rng(5), times=50, seeds=(5, 5), groups=PATIENTS)
+    verdicts = [judge(_compare(*pair, metric=metric)) for pair in zip(*arms, strict=True)]
+    assert verdicts.count(expected) > 45
+    assert set(verdicts) <= {expected, Verdict.NONE}
+
+
+def test_one_seed_never_shows_anything_about_pretraining() -> None:
+    arm, control = np.full((2, 1, 20), 0.5) + np.random.default_rng(1).normal(0, 0.01, (2, 1, 20))
+    found = _compare(arm + 0.2, control)
+    assert judge(found) is Verdict.NONE
+    assert explain(found) == "better in these trainings alone: one seed says nothing of the next"
+    assert np.isnan(found.scratch.deviation)
+
+
+def test_what_is_no_difference_says_what_is_missing() -> None:
+    arms = simulate_arms(Truth(), np.random.default_rng(8), times=1, seeds=(3, 3), groups=20)
+    assert explain(_compare(arms[0][0], arms[1][0])) == "no difference shown"
+    scores = []
+    for labelled in range(1, 7):
+        arm, control = simulate_arms(
+            Truth(gain=0.04), np.random.default_rng(labelled), times=1, seeds=(3, 3), groups=20
+        )
+        scores += case_scores(arm[0], "mg", labelled) + case_scores(control[0], labelled=labelled)
+    texts = [explain(entry) for entry in compare(build_tables(scores)["dice", "organ"], paired=False)]
+    assert "no difference shown after correction for 6 comparisons (alone: better)" in texts
+
+
+def test_patients_count_once_however_many_scans_they_have() -> None:
+    values = {RunKey("scratch", 5, "standard", 0): np.zeros(3), RunKey("mg", 5, "standard", 0): np.array([1.0, 1, 0])}
+    nobody = dict.fromkeys(values, 0)
+    table = MetricTable("dice", "organ", ("a", "b", "c"), ("p", "p", "q"), values, nobody, (), nobody, ())
+    (found,) = compare(table, paired=False)
+    assert found.by_group == (1, 0)
+    assert found.interval.difference == 0.5
+
+
+def test_the_spread_of_scratch_is_that_of_its_trainings_means() -> None:
+    control = np.array([[0.5, 0.7], [0.6, 0.8], [0.4, 0.9]])
+    found = _compare(control[:2] + 0.1, control)
+    assert found.scratch.deviation == pytest.approx(np.std([0.6, 0.7, 0.65], ddof=1))
+    assert (found.pretrained.seeds, found.scratch.seeds) == ((0, 1), (0, 1, 2))
+    assert found.interval.difference == pytest.approx(0.75 - 0.65)
+
+
+def test_seeds_with_their_own_labelled_cases_are_compared_where_both_arms_have_them() -> None:
+    control = np.array([[0.5, 0.7], [0.6, 0.8], [0.4, 0.9]])
+    tables = build_tables(case_scores(control[1:] + 0.1, "mg") + case_scores(control))
+    (found,) = compare(tables["dice", "organ"], paired=True)
+    # Seeds 0 and 1 of the pretrained arm are rows 1 and 2, and are compared with rows 0 and 1.
+    assert found.by_group == pytest.approx((0.5 + 0.1 - 0.55, 0.85 + 0.1 - 0.75))
+
+
+def test_without_a_scratch_there_is_nothing_to_compare() -> None:
+    table = build_tables(case_scores(np.full((2, 3), 0.5), "mg"))["dice", "organ"]
+    assert compare(table, paired=False) == []
+    assert len(score_arms(table)) == 1

@@ -1,0 +1,265 @@
+"""What flags and folder make of a benchmark, and what is refused before anything is trained."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nnunet_genesis import cli
+from nnunet_genesis.benchmark.planning import Axes, commit_plan, make_plan
+from nnunet_genesis.benchmark.record import Record, read_record, write_record
+from nnunet_genesis.benchmark.request import Request, resolve_settings
+from nnunet_genesis.benchmark.tolerances import parse_tolerances
+from nnunet_genesis.errors import DataError, SetupError
+from tests.benchmark.written import CASES, PATTERN, write_planned
+from tests.preprocessed import DATASET
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nnunet_genesis.benchmark.planning import Plan
+    from nnunet_genesis.plans import PlannedConfiguration
+
+
+@pytest.fixture
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlannedConfiguration:
+    return write_planned(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "benchmark"
+
+
+def plan(planned: PlannedConfiguration, folder: Path, axes: Axes, request: Request) -> Plan:
+    """Plan and keep, as one call of the command does before it trains."""
+    before = read_record(folder)
+    settings = resolve_settings(request, planned, None if before is None else before.settings, folder, "cpu")
+    made = make_plan(settings, axes, planned, before)
+    return commit_plan(made, axes, folder, planned, trust=False, command="genesis benchmark")
+
+
+GROUPED = Request(group_pattern=PATTERN, epochs=4)
+FEW = Axes(labelled=("2", "5"), seeds=(0, 1))
+
+
+def test_the_record_is_read_as_it_was_written(planned: PlannedConfiguration, folder: Path) -> None:
+    made = plan(planned, folder, FEW, GROUPED)
+    assert read_record(folder) == made.record
+    assert len(made.runs) == 4
+
+
+def test_folds_are_the_subsets_and_the_users_own_are_not_touched(planned: PlannedConfiguration, folder: Path) -> None:
+    own = planned.dataset_folder / "splits_final.json"
+    own.write_text('[{"train": [], "val": ["the user\'s"]}]')
+    made = plan(planned, folder, FEW, GROUPED)
+    assert own.read_text() == '[{"train": [], "val": ["the user\'s"]}]'
+    view = folder / "workspace" / "nnUNet_preprocessed" / DATASET
+    splits = json.loads((view / "splits_final.json").read_text())
+    assert [len(split["train"]) for split in splits] == [2, 6]  # whole patients, of two cases each
+    assert [split["val"] for split in splits] == [list(made.record.settings.test_cases)] * 2
+    for split in splits:
+        train, test = ({case.rsplit("_", 1)[0] for case in split[side]} for side in ("train", "val"))
+        assert train.isdisjoint(test)
+    assert (view / "gt_segmentations").readlink() == planned.dataset_folder / "gt_segmentations"
+    assert (view / planned.cases_folder.name).readlink() == planned.cases_folder
+    assert "--labelled 5: 6 cases, because groups are not divided" in made.notes
+
+
+def test_a_benchmark_grows_and_keeps_its_folds(planned: PlannedConfiguration, folder: Path) -> None:
+    first = plan(planned, folder, FEW, GROUPED)
+    more = plan(planned, folder, Axes(labelled=("4", "all"), schedules=("warmup",), seeds=(2,)), Request())
+    assert [run.identifier for run in more.runs] == ["scratch__4__warmup__seed2", "scratch__16__warmup__seed2"]
+    assert more.record.subsets[: len(first.record.subsets)] == first.record.subsets
+    assert set(first.record.runs) < set(more.record.runs)
+    again = plan(planned, folder, Axes(), Request())
+    assert [run.identifier for run in again.runs] == list(more.record.runs)
+    crossed = plan(planned, folder, Axes(seeds=(7,)), Request())
+    assert len(crossed.runs) == 4 * 2  # all numbers of labels and both schedules, with the new seed
+    assert len(crossed.record.provenance["invocations"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        (Request(epochs=5), "epochs: 4 -> 5"),
+        (Request(iterations=3), "iterations: None -> 3"),
+        (Request(device="cuda"), "device: cpu -> cuda"),
+        (Request(cpu_bf16=True), "cpu_autocast: None -> bfloat16"),
+        (Request(subset_seed=1), r"test_cases: 4 -> 4 cases; no longer: patient_\d\d"),
+        (Request(test_share=0.4), r"test_cases: 4 -> 8 cases; no longer: none; new: patient_\d\d"),
+        (Request(subset_draws="per-seed"), "subset_draws: fixed -> per-seed"),
+        (Request(group_pattern="(left|right)$"), "groups: differ for patient_00_left"),
+        (Request(tolerances=("3",)), "tolerances_mm: "),
+    ],
+)
+def test_other_settings_are_refused_with_both_values(
+    planned: PlannedConfiguration, folder: Path, request_: Request, told: str
+) -> None:
+    plan(planned, folder, FEW, GROUPED)
+    before = (folder / "benchmark.json").read_bytes()
+    with pytest.raises(SetupError, match=told) as raised:
+        plan(planned, folder, FEW, request_)
+    assert "another benchmark with --name" in str(raised.value)
+    assert (folder / "benchmark.json").read_bytes() == before
+
+
+def test_other_plans_under_the_same_name_are_refused(planned: PlannedConfiguration, folder: Path) -> None:
+    plan(planned, folder, FEW, GROUPED)
+    file = planned.dataset_folder / "nnUNetPlans.json"
+    file.write_text(file.read_text().replace('"batch_size": 2', '"batch_size": 3'))
+    from nnunet_genesis.plans import load_planned_configuration
+
+    with pytest.raises(SetupError, match="plans_sha256: "):
+        plan(load_planned_configuration(DATASET), folder, FEW, Request())
+
+
+def test_the_same_flags_again_are_no_other_settings(planned: PlannedConfiguration, folder: Path) -> None:
+    plan(planned, folder, FEW, GROUPED)
+    assert len(plan(planned, folder, FEW, GROUPED).record.runs) == 4
+
+
+def test_draws_per_seed(planned: PlannedConfiguration, folder: Path) -> None:
+    request = Request(group_pattern=PATTERN, subset_draws="per-seed")
+    made = plan(planned, folder, Axes(labelled=("5",), seeds=(0, 1, 2)), request)
+    assert [(subset.draw, subset.labelled, len(subset.cases)) for subset in made.record.subsets] == [
+        (0, 5, 6),
+        (1, 5, 6),
+        (2, 5, 6),
+    ]
+    assert len({subset.cases for subset in made.record.subsets}) > 1
+    assert [run.fold for run in made.runs] == [0, 1, 2]
+
+
+def test_test_cases_by_file_and_by_fold(planned: PlannedConfiguration, folder: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"# by hand\n{CASES[0]}\n{CASES[3]}\n")
+    request = Request(test_cases_file=listed, group_pattern=PATTERN)
+    settings = resolve_settings(request, planned, None, folder, "cpu")
+    assert settings.test_cases == (CASES[0], CASES[3])
+    assert set(settings.left_out) == {CASES[1], CASES[2]}  # the other side of the same patients
+    (planned.dataset_folder / "splits_final.json").write_text(json.dumps([{"train": [], "val": CASES[4:8]}]))
+    assert resolve_settings(Request(test_fold=0), planned, None, folder, "cpu").test_cases == tuple(sorted(CASES[4:8]))
+    with pytest.raises(SetupError, match="--test-fold 1: there are 1 folds"):
+        resolve_settings(Request(test_fold=1), planned, None, folder, "cpu")
+    listed.write_text("patient_99_left\n")
+    with pytest.raises(SetupError, match=r"1 test case.s. are not preprocessed, the first is patient_99_left"):
+        resolve_settings(request, planned, None, folder, "cpu")
+
+
+def test_a_test_case_without_reference_is_refused(planned: PlannedConfiguration, folder: Path) -> None:
+    for file in (planned.dataset_folder / "gt_segmentations").iterdir():
+        file.unlink()
+    with pytest.raises(SetupError, match="have no reference segmentation"):
+        resolve_settings(Request(), planned, None, folder, "cpu")
+
+
+def test_half_precision_is_for_cpus(planned: PlannedConfiguration, folder: Path) -> None:
+    with pytest.raises(SetupError, match="--cpu-bf16 with -device cuda"):
+        resolve_settings(Request(device="cuda", cpu_bf16=True), planned, None, folder, "cpu")
+
+
+def test_tolerances() -> None:
+    before = {"liver": 1.0, "tumour": 1.0}
+    assert parse_tolerances(["2", "tumour=0.5"], before) == {"liver": 2.0, "tumour": 0.5}
+    assert parse_tolerances([], before) == before
+    for wrong, told in (
+        ("kidney=1", "no class 'kidney'; there are: liver, tumour"),
+        ("liver=-1", "positive number"),
+        ("x", "positive number"),
+        ("inf", "positive number"),
+    ):
+        with pytest.raises(SetupError, match=told):
+            parse_tolerances([wrong], before)
+
+
+def test_a_record_of_another_version_or_half_of_one_is_no_record(planned: PlannedConfiguration, folder: Path) -> None:
+    made = plan(planned, folder, FEW, GROUPED)
+    file = folder / "benchmark.json"
+    whole = file.read_text()
+    file.write_text(whole.replace('"format_version": 1', '"format_version": 9'))
+    with pytest.raises(DataError, match="format version 9 is unknown"):
+        read_record(folder)
+    file.write_text(whole[:200])
+    with pytest.raises(DataError, match="cannot be read"):
+        read_record(folder)
+    write_record(made.record, folder)
+    assert isinstance(read_record(folder), Record)
+
+
+def run_command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.genesis(["benchmark", DATASET, *arguments])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out + captured.err
+
+
+def test_a_dry_run_needs_no_checkpoint_and_lists_the_test_cases(
+    planned: PlannedConfiguration, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, output = run_command(
+        capsys, "--dry-run", "--output", str(folder), "--group-pattern", PATTERN, "--labelled", "2", "5", "--seeds", "0"
+    )
+    assert code == 0
+    assert "scratch__6__standard__seed0  pending      -tr nnUNetTrainerGenesis_scratch" in output
+    assert "expected time of a run: unknown until a first run" in output
+    assert f"--exclude {folder / 'test_cases.txt'}" in output
+    lines = [line for line in (folder / "test_cases.txt").read_text().splitlines() if not line.startswith("#")]
+    assert len(lines) == 4
+    assert set(lines) < set(CASES)
+    assert sorted(file.name for file in folder.iterdir()) == [".lock", "test_cases.txt"]
+    assert planned.dataset_name in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--initialisation", "scratch=x.pth"), "that is the name of the control"),
+        (("--initialisation", "a/b=x.pth"), "'a/b' cannot be a name"),
+        (("--initialisation", "mg=x.pth"), "no such checkpoint"),
+        (("--labelled", "17"), "--labelled 17: only 16 cases are left"),
+        (("--seeds", "-1"), "a seed must not be negative"),
+        (("--epochs", "0"), "--epochs 0: must be at least 1"),
+        (("--schedules", "gentle"), "a schedule is one of"),
+        (("--job", "3/2"), "this is no job i of n"),
+        (("--group-pattern", "(zebra)"), "finds no group in 20 of 20 names"),
+        (("--group-pattern", "patient"), "captures nothing"),
+        (("--group-pattern", "("), "is no regular expression"),
+        (("--name", "a"), "--name and --output both say where"),
+        (("-c", "3d_cascade"), "has no configuration '3d_cascade'"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(
+    planned: PlannedConfiguration,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    told: str,
+) -> None:
+    assert planned.dataset_folder.is_dir()
+    code, output = run_command(capsys, "--output", str(folder), "-device", "cpu", *arguments)
+    assert code == 1
+    assert told in output
+    assert not folder.exists()
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(
+    planned: PlannedConfiguration, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years of work")
+    code, output = run_command(capsys, "--output", str(folder), "--dry-run")
+    assert (code, [file.name for file in folder.iterdir()]) == (1, ["thesis.tex"])
+    assert "is not empty" in output
+    assert planned.dataset_folder.is_dir()
+
+
+def test_a_report_of_nothing_is_refused(
+    planned: PlannedConfiguration, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, output = run_command(capsys, "--output", str(folder), "--report-only")
+    assert code == 1
+    assert "there is no benchmark here" in output
+    assert planned.dataset_folder.is_dir()

@@ -1,0 +1,97 @@
+"""Labels and epochs that pretraining saves, on tables worked by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from nnunetv2.training.logging import nnunet_logger
+
+from nnunet_genesis.benchmark.scores import SCRATCH, EpochScore, RunKey
+from nnunet_genesis.benchmark.statistics.comparison import Arm
+from nnunet_genesis.benchmark.statistics.convergence import convergence, smooth, smoothed_curves
+from nnunet_genesis.benchmark.statistics.metric_table import MetricTable, build_tables
+from nnunet_genesis.benchmark.statistics.savings import label_savings
+from tests.benchmark.simulation import case_scores
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOISE = np.random.default_rng(0).normal(0, 0.004, (3, 30))
+
+
+def _table(curves: dict[str, dict[int, float]], metric: str = "dice") -> MetricTable:
+    scores = []
+    for initialisation, curve in curves.items():
+        for labelled, mean in curve.items():
+            noise = np.roll(NOISE, labelled, axis=1) * (1 if initialisation == SCRATCH else -1)
+            scores += case_scores(mean + noise - noise.mean(), initialisation, labelled, metric)
+    return build_tables(scores)[metric, "organ"]
+
+
+def test_the_smallest_number_of_labels_that_reaches_scratch_with_all() -> None:
+    table = _table({SCRATCH: {5: 0.5, 10: 0.6, 50: 0.80}, "mg": {5: 0.6, 10: 0.8005, 50: 0.85}})
+    scratch, pretrained = label_savings(table, paired=False)
+    assert (scratch.initialisation, scratch.reached, scratch.saved) == (SCRATCH, 50, 0)
+    assert (pretrained.reached, pretrained.most) == (10, 50)
+    assert pretrained.saved == pytest.approx(0.8)
+    # With 10 labels the interval includes both signs, so that only 50 are shown to be as good.
+    assert (pretrained.earliest, pretrained.latest) == (10, 50)
+    assert pretrained.steps[10].low < 0 < pretrained.steps[10].high
+
+
+def test_a_flat_curve_of_scratch_saves_labels_without_any_pretraining() -> None:
+    table = _table({SCRATCH: {5: 0.801, 50: 0.80}, "mg": {5: 0.79, 50: 0.79}})
+    scratch, pretrained = label_savings(table, paired=False)
+    assert scratch.saved == pytest.approx(0.9)
+    assert (pretrained.reached, pretrained.latest) == (None, None)
+    assert np.isnan(pretrained.saved)
+
+
+def test_a_number_that_larger_ones_fall_behind_is_not_reached() -> None:
+    table = _table({SCRATCH: {5: 0.5, 10: 0.6, 50: 0.80}, "mg": {5: 0.9, 10: 0.7, 50: 0.85}})
+    assert label_savings(table, paired=False)[1].reached == 50
+
+
+def test_a_distance_is_reached_from_above() -> None:
+    table = _table({SCRATCH: {5: 4.0, 50: 2.0}, "mg": {5: 1.5, 50: 1.0}}, "hd95")
+    pretrained = label_savings(table, paired=False)[1]
+    assert (pretrained.reached, pretrained.earliest, pretrained.latest) == (5, 5, 5)
+
+
+def test_one_number_of_labels_tells_no_saving() -> None:
+    assert label_savings(_table({SCRATCH: {5: 0.5}, "mg": {5: 0.6}}), paired=False) == []
+
+
+def test_smoothing_is_nnunets(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).uniform(0, 1, 40)
+    # nnU-Net 2.6 has another name for it.
+    logger: Any = (
+        nnunet_logger.MetaLogger(str(tmp_path), False)
+        if hasattr(nnunet_logger, "MetaLogger")
+        else nnunet_logger.nnUNetLogger()
+    )
+    for epoch, value in enumerate(values):
+        logger.log("mean_fg_dice", value, epoch)
+    log = getattr(logger, "local_logger", logger).my_fantastic_logging
+    assert smooth(values).tolist() == pytest.approx(log["ema_fg_dice"])
+    assert smooth(np.array([np.nan, 0.5, np.nan, 1.0])).tolist() == pytest.approx([np.nan, 0.5, 0.5, 0.55], nan_ok=True)
+
+
+def _epochs(initialisation: str, seed: int, values: list[float]) -> list[EpochScore]:
+    run = RunKey(initialisation, 5, "standard", seed)
+    mean = [EpochScore(run, epoch, "", value) for epoch, value in enumerate(values)]
+    return mean + [EpochScore(run, epoch, "organ", 0.0) for epoch in range(len(values))]
+
+
+def test_epochs_until_scratchs_end_is_reached() -> None:
+    scores = _epochs(SCRATCH, 0, [0.0] * 9 + [1.0]) + _epochs(SCRATCH, 1, [0.0] * 9 + [2.0])
+    scores += _epochs("mg", 0, [0.0, 1.0, 1.0, 1.0]) + _epochs("mg", 1, [0.0] * 4) + _epochs("slow", 0, [0.0] * 10)
+    scratch, fast, slow = convergence(smoothed_curves(scores))
+    # Scratch ends with 0.1 and 0.2; the other one goes 0, 0.1, 0.19, 0.271 and 0, so that its mean is above 0.13.
+    assert scratch.target == pytest.approx(0.15)
+    assert (scratch.reached, scratch.epochs, scratch.by_seed) == (10, 10, {0: None, 1: 10})
+    assert fast.arm == Arm("mg", 5, "standard")
+    assert (fast.reached, fast.by_seed) == (None, {0: 3, 1: None})
+    assert (slow.reached, slow.by_seed) == (None, {0: None})
