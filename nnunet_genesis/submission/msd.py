@@ -6,7 +6,6 @@ One folder per task, named as the task, with a prediction for each image of its 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,8 @@ from nnunet_genesis.submission.archive import refuse_existing, write_archive
 from nnunet_genesis.submission.checks import check_predictions
 from nnunet_genesis.submission.geometry import TOLERANCES
 from nnunet_genesis.submission.images import find_test_images
-from nnunet_genesis.submission.labels import (
-    apply_label_map,
-    map_labels_by_name,
-    parse_label_map,
-    read_labels,
-)
+from nnunet_genesis.submission.label_maps import apply_label_map, find_label_map
+from nnunet_genesis.submission.labels import read_labels
 from nnunet_genesis.submission.models import Choice, TrainedModel, choose_models
 from nnunet_genesis.submission.picture import draw_contact_sheet
 from nnunet_genesis.submission.postprocessing import POSTPROCESS_AS_FOUND, Postprocessing, choose_postprocessing
@@ -33,7 +28,7 @@ from nnunet_genesis.submission.tasks import task_name
 from nnunet_genesis.submission.volumes import FLAT_ENDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from nnunet_genesis.submission.images import TestImages
 
@@ -84,38 +79,17 @@ def submit_msd(options: MsdOptions, say: Callable[[str], None]) -> list[Path]:
     """
     images = find_test_images(options.dataset)
     task = task_name(images.dataset_name, options.task)
-    labels = read_labels(images.dataset_json)
-    label_map = _label_map(options, images, labels)
-    file = options.output / f"{task}.{options.archive}"
-    picture = options.output / f"{task}.png"
+    label_map = find_label_map(images, options.label_map, options.task_json)
+    merged = len(set(label_map.values())) < len(label_map)
+    file, picture = options.output / f"{task}.{options.archive}", options.output / f"{task}.png"
     for target in (file, picture, options.output / FILE_NAME):
         refuse_existing(target)
     if images.ending.endswith(FLAT_ENDINGS):
         say(f"WARNING: the Decathlon takes .nii.gz; the archive will hold {images.ending}, as the dataset has it")
-    if options.predictions is not None and options.postprocessing.file is not None:
-        raise SetupError(
-            "--predictions takes them as they are, and --postprocessing is for those that are made here",
-            mend=f"nnUNetv2_apply_postprocessing -i {options.predictions} -o POSTPROCESSED -pp_pkl_file"
-            f" {options.postprocessing.file}, then --predictions POSTPROCESSED",
-        )
-    models: tuple[TrainedModel, ...] = ()
-    postprocessing, commands = None, []
-    if options.predictions is None or options.choice.says_something:
-        models = choose_models(images.dataset_name, options.choice)
-    told_models = [describe_model(model) for model in models]
-    _warn_of_leaks(told_models, say)
-    if options.predictions is None:
-        postprocessing = choose_postprocessing(options.postprocessing, models)
-        say(f"postprocessing: {postprocessing or 'none (nnUNetv2_find_best_configuration determines one)'}")
-        work = options.output / PREDICTIONS_FOLDER
-        steps = plan_steps(images.folder, models, postprocessing, work, options.machine)
-        made_by = describe_inputs(images, models, postprocessing)
-        folder = run_steps(work, steps, images, labels, made_by=made_by, say=say)
-        commands = [step.line() for step in steps]
-    else:
-        folder = options.predictions
-        if not folder.is_dir():
-            raise SetupError("--predictions: no such folder", where=folder, mend="check the path, or leave it out")
+    if merged:
+        say("WARNING: the label map makes one label of several")
+    folder, origin = _find_predictions(options, images, say)
+    labels = read_labels(images.dataset_json)
     empty = check_predictions(folder, images, labels, show_progress=True)
     if empty:
         say(f"WARNING: {len(empty)} of {len(images.cases)} predictions hold background alone: {', '.join(empty)}")
@@ -129,63 +103,64 @@ def submit_msd(options: MsdOptions, say: Callable[[str], None]) -> list[Path]:
         except BaseException:
             picture.unlink()
             raise
-        told = {
-            "format": "msd",
-            "dataset": images.dataset_name,
-            "task": task,
-            "archive": {"name": file.name, "sha256": sha256_of_file(file)},
-            "label_map": {str(key): value for key, value in label_map.items()},
-            "cases": {name: {"sha256": sha256_of_file(source)} for name, source in sorted(entries.items())},
-            "background_alone": empty,
-            "predictions": str(folder),
-            "predicted_here": options.predictions is None,
-            "models": told_models,
-            "models_are": "those that predicted" if options.predictions is None else "what the user says, not checked",
-            "test_cases_seen_in_pretraining": seen_test_cases(told_models),
-            "postprocessing": None
-            if postprocessing is None
-            else {"file": str(postprocessing), "sha256": sha256_of_file(postprocessing)},
-            "commands": commands,
-            "tolerances": TOLERANCES,
-        }
+        cases = {name: {"sha256": sha256_of_file(source)} for name, source in sorted(entries.items())}
     say(f"{len(entries)} predictions checked and archived in {task}/")
+    told = {
+        "format": "msd",
+        "dataset": images.dataset_name,
+        "task": task,
+        "archive": {"name": file.name, "sha256": sha256_of_file(file)},
+        "label_map": {str(key): value for key, value in label_map.items()},
+        "cases": cases,
+        "background_alone": empty,
+        "predictions": str(folder),
+        **origin,
+        "tolerances": TOLERANCES,
+    }
     return [file, picture, write_submission_json(options.output, told)]
 
 
-def _label_map(options: MsdOptions, images: TestImages, labels: Mapping[int, str]) -> dict[int, int]:
-    if options.label_map and options.task_json:
-        raise SetupError("--label-map and --task-json both tell the challenge's labels", mend="use one of them")
-    if options.task_json is None:
-        return parse_label_map(options.label_map, labels)
-    try:
-        challenge = json.loads(options.task_json.read_text())
-        names = {str(int(value)): str(name) for value, name in challenge["labels"].items()}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+def _find_predictions(
+    options: MsdOptions, images: TestImages, say: Callable[[str], None]
+) -> tuple[Path, dict[str, Any]]:
+    """Folder of the predictions, made where there are none, and where they come from."""
+    given = options.predictions
+    if given is not None and options.postprocessing.file is not None:
         raise SetupError(
-            f"--task-json: no dataset.json of the Decathlon ({type(error).__name__}: {error})",
-            where=options.task_json,
-            mend="give the file in the folder that was downloaded, e.g. Task03_Liver/dataset.json",
-        ) from error
-    tests = {Path(str(test)).name for test in challenge.get("test", ())}
-    own = {f"{case}{images.ending}" for case in images.cases}
-    if tests and tests != own:
-        raise DataError(
-            "the test images are not those of the challenge:\n"
-            + "\n".join(f"    missing: {name}" for name in sorted(tests - own))
-            + "\n".join(f"    not in the challenge: {name}" for name in sorted(own - tests)),
-            where=images.folder,
-            mend=f"put the images that {options.task_json} lists into it",
+            "--predictions takes them as they are, and --postprocessing is for those that are made here",
+            mend=f"nnUNetv2_apply_postprocessing -i {given} -o POSTPROCESSED -pp_pkl_file"
+            f" {options.postprocessing.file}, then --predictions POSTPROCESSED",
         )
-    return map_labels_by_name(images.dataset_json, names, options.task_json)
-
-
-def _warn_of_leaks(models: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> None:
-    seen = seen_test_cases(models)
+    if given is not None and not given.is_dir():
+        raise SetupError("--predictions: no such folder", where=given, mend="check the path, or leave it out")
+    models: tuple[TrainedModel, ...] = ()
+    if given is None or options.choice.says_something:
+        models = choose_models(images.dataset_name, options.choice)
+    told = [describe_model(model) for model in models]
+    seen = seen_test_cases(told)
     if seen:
         say(
             f"WARNING: pretraining saw {len(seen)} of the test images, the first is {seen[0]}: say so where you submit,"
             " and see whether the challenge allows it"
         )
+    origin: dict[str, Any] = {
+        "models": told,
+        "models_are": "those that predicted" if given is None else "what the user says, not checked",
+        "test_cases_seen_in_pretraining": seen,
+        "postprocessing": None,
+        "commands": [],
+    }
+    if given is not None:
+        return given, origin
+    postprocessing = choose_postprocessing(options.postprocessing, models)
+    say(f"postprocessing: {postprocessing or 'none (nnUNetv2_find_best_configuration determines one)'}")
+    if postprocessing is not None:
+        origin["postprocessing"] = {"file": str(postprocessing), "sha256": sha256_of_file(postprocessing)}
+    work = options.output / PREDICTIONS_FOLDER
+    steps = plan_steps(images.folder, models, postprocessing, work, options.machine)
+    origin["commands"] = [step.line() for step in steps]
+    made_by = describe_inputs(images, models, postprocessing)
+    return run_steps(work, steps, images, read_labels(images.dataset_json), made_by=made_by, say=say), origin
 
 
 def _entries(folder: Path, images: TestImages, label_map: Mapping[int, int], mapped: Path) -> dict[str, Path]:

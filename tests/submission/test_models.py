@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_genesis.errors import SetupError
+from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.submission.images import TestImages
 from nnunet_genesis.submission.models import Choice, choose_models
 from nnunet_genesis.submission.postprocessing import find_postprocessing
-from nnunet_genesis.submission.prediction import Machine, plan_steps
+from nnunet_genesis.submission.prediction import Machine, Step, plan_steps, run_steps
 from tests.submission.models import write_model
+from tests.submission.written import write_blob
 
 DATASET = "Dataset003_Liver"
 FIVE = ("0", "1", "2", "3", "4")
@@ -100,3 +102,37 @@ def test_models_of_one_name_keep_their_predictions_apart(results: Path, tmp_path
     assert len({step.output for step in steps}) == 4
     assert steps[-1].words[0] == "nnUNetv2_apply_postprocessing"
     assert str(steps[-2].output) in steps[-1].words
+
+
+def test_a_command_that_fails_is_named_with_what_to_do(tmp_path: Path) -> None:
+    image = tmp_path / "case_0000.nii.gz"
+    write_blob(image, (4, 5, 6), 90, (1.0, 1.0, 1.0))
+    images = TestImages("Dataset003_Liver", tmp_path, {}, ".nii.gz", {"case": (image,)})
+    steps = [Step(("false", "-o", "some folder"), tmp_path / "work" / "model")]
+    lines: list[str] = []
+    with pytest.raises(GenesisError, match=r"exit status 1.*\n    false -o 'some folder'") as caught:
+        run_steps(tmp_path / "work", steps, images, {0: "background", 1: "liver"}, made_by={}, say=lines.append)
+    assert "run the same command again: predictions that are whole are kept" in str(caught.value)
+    assert lines == ["$ false -o 'some folder'"]
+
+
+def test_whole_predictions_are_not_made_again(tmp_path: Path) -> None:
+    """The command would fail, if it were run."""
+    images, labels = {}, {0: "background", 1: "liver"}
+    output = tmp_path / "work" / "model"
+    output.mkdir(parents=True)
+    (tmp_path / "work" / "made_by.json").write_text("{}")
+    for case in ("a", "b"):
+        images[case] = (tmp_path / f"{case}_0000.nii.gz",)
+        write_blob(images[case][0], (4, 5, 6), 90, (1.0, 1.0, 1.0))
+        write_blob(output / f"{case}.nii.gz", (4, 5, 6), 1, (1.0, 1.0, 1.0))
+    found = TestImages("Dataset003_Liver", tmp_path, {}, ".nii.gz", images)
+    lines: list[str] = []
+    step = Step(("false",), output, continues=True)
+    assert run_steps(tmp_path / "work", [step], found, labels, made_by={}, say=lines.append) == output
+    assert lines == [f"{output}: all 2 predictions are there"]
+    needs_more = Step(("false",), output, keeps_probabilities=True, continues=True)
+    with pytest.raises(GenesisError, match="exit status 1"):
+        run_steps(tmp_path / "work", [needs_more], found, labels, made_by={}, say=lines.append)
+    with pytest.raises(SetupError, match="predictions of another submission; what differs: images"):
+        run_steps(tmp_path / "work", [step], found, labels, made_by={"images": {}}, say=lines.append)

@@ -67,7 +67,7 @@ def test_archive_holds_the_predictions_as_the_decathlon_names_them(folders: tupl
     assert told["task"] == "Task04_Hippocampus"
     assert told["archive"]["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
     assert told["models"] == []
-    assert told["predicted_here"] is False
+    assert told["models_are"] == "what the user says, not checked"
     assert (tmp_path / "out" / "Task04_Hippocampus.png").read_bytes().startswith(b"\x89PNG")
     assert {file.name for file in (tmp_path / "out").iterdir()} == {
         "Task04_Hippocampus.zip",
@@ -119,6 +119,14 @@ def test_labels_are_mapped_and_nothing_else_changes(folders: tuple[Path, Path], 
         np.testing.assert_array_equal(sitk.GetArrayFromImage(after), expected)
         assert after.IsSameImageGeometryAs(before)
         assert after.GetPixelID() == sitk.sitkUInt8
+
+
+def test_merging_labels_is_told(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert submit("4", "--format", "msd", "--predictions", folders[1], "--label-map", "2=1", "--output", "out") == 0
+    assert "the label map makes one label of several" in capsys.readouterr().out
+    with zipfile.ZipFile("out/Task04_Hippocampus.zip") as opened:
+        voxels = gzip.decompress(opened.read(f"Task04_Hippocampus/{CASES[0]}.nii.gz"))[352:]
+    assert set(voxels) == {0, 1}
 
 
 def test_labels_follow_from_the_challenges_own_names(
