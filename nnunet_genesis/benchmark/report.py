@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nnunet_genesis.benchmark.reporting import tables
+from nnunet_genesis.benchmark.reporting import arm_tables, comparison_tables
 from nnunet_genesis.benchmark.reporting.material import Material, gather
 from nnunet_genesis.benchmark.reporting.numbers_in_words import count
 from nnunet_genesis.benchmark.reporting.pictures import Pictures
@@ -63,7 +63,7 @@ def _verdict(material: Material) -> list[Block]:
         return blocks
     return [
         *blocks,
-        tables.verdict_table(material.verdicts),
+        comparison_tables.verdict_table(material.verdicts),
         Paragraph(
             "Gain: pretrained minus scratch with the same labelled cases and schedule, on the same test cases; every"
             " patient counts once. The interval covers other patients and, with two or more seeds, other trainings. The"
@@ -84,7 +84,7 @@ def _scores(material: Material) -> list[Block]:
         *pictures.differences(),
         *_details(material),
         Paragraph("Means over patients and trainings." + _room(material)),
-        tables.score_table({place: material.tables[place] for place in material.shown}),
+        arm_tables.score_table({place: material.tables[place] for place in material.shown}),
     ]
 
 
@@ -95,7 +95,7 @@ def _details(material: Material) -> list[Block]:
         "The comparisons before any correction. The bootstrap draws patients and trainings again; with few trainings"
         " it is too narrow and decides nothing."
     )
-    return [Paragraph(told), tables.detail_table(material.verdicts)]
+    return [Paragraph(told), comparison_tables.detail_table(material.verdicts)]
 
 
 def _room(material: Material) -> str:
@@ -113,7 +113,7 @@ def _savings(material: Material) -> list[Block]:
             " which on it is shown to be at least as good. Scratch's own line says how many labels could be spared"
             " without any pretraining."
         ),
-        tables.saving_table(material.savings),
+        arm_tables.saving_table(material.savings),
     ]
 
 
@@ -128,7 +128,7 @@ def _convergence(material: Material) -> list[Block]:
             " of pretraining is not counted, and a training that is planned shorter has another learning rate."
         ),
         *Pictures(material).convergence(),
-        tables.convergence_table(material.convergence),
+        arm_tables.convergence_table(material.convergence),
     ]
 
 
@@ -146,11 +146,15 @@ def _others(material: Material) -> list[Block]:
     if others:
         told = "Each metric and class is a family of its own for Holm's correction. They do not prove each other."
         told += _room(material)
-        blocks += [Heading("Other metrics and classes"), Paragraph(told), tables.other_comparisons_table(others)]
+        blocks += [
+            Heading("Other metrics and classes"),
+            Paragraph(told),
+            comparison_tables.other_comparisons_table(others),
+        ]
     single = {
         place: table for place, table in material.tables.items() if place[0] == DICE and table.label != MEAN_OF_CLASSES
     }
-    missed = tables.missed_table(single)
+    missed = arm_tables.missed_table(single)
     if missed is not None:
         told = (
             "Test cases, over all trainings of a line, in which nothing of a class was found (Dice 0; they are part of"
