@@ -40,8 +40,11 @@ class RunReport:
 
     @property
     def seconds(self) -> float:
-        """Time of all attempts, in seconds."""
-        return float(sum(attempt.get("seconds", 0.0) for attempt in self.record.get("attempts", [])))
+        """Time of all attempts, in seconds; 0 where it is not known of one, because its starter was killed."""
+        attempts = self.record.get("attempts", [])
+        if any("seconds" not in attempt for attempt in attempts):
+            return 0.0
+        return float(sum(attempt["seconds"] for attempt in attempts))
 
 
 def run_folder_of(folder: Path, run: Run) -> RunFolder:

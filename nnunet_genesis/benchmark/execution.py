@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.benchmark.collect import run_folder_of
+from nnunet_genesis.benchmark.collect import report_on, run_folder_of
 from nnunet_genesis.benchmark.command import training_command
-from nnunet_genesis.benchmark.progress import Progress, describe_duration
+from nnunet_genesis.benchmark.progress import Progress, describe_time
 from nnunet_genesis.benchmark.run_folder import State, try_lock
 from nnunet_genesis.benchmark.scoring import is_predicted, remove_checkpoints, score_run
 from nnunet_genesis.benchmark.training import TrainingError, fail, now, train
@@ -130,8 +130,8 @@ def _execute_one(
             return
         remove_checkpoints(files, options.keep_checkpoints)
         outcome.finished.append(run.identifier)
-        seconds = sum(attempt["seconds"] for attempt in files.read().get("attempts", []))
-        progress.say(f"done    {run.identifier}: mean Dice {told['mean_dice']}, {describe_duration(seconds)}")
+        report = report_on(folder, run)
+        progress.say(f"done    {run.identifier}: mean Dice {told['mean_dice']}, {describe_time(report.seconds)}")
 
 
 def _score(run: Run, record: Record, files: RunFolder, planned: PlannedConfiguration) -> dict[str, Any]:

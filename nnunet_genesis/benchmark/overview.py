@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from nnunet_genesis.benchmark.progress import describe_duration, expected_seconds
+from nnunet_genesis.benchmark.progress import describe_duration, describe_time, expected_seconds
 from nnunet_genesis.benchmark.run_folder import State
 from nnunet_genesis.benchmark.settings import FIXED
 
@@ -48,7 +48,7 @@ def describe_runs(asked: Sequence[RunReport], everything: Sequence[RunReport]) -
     lines = []
     for report in asked:
         if report.state is State.FINISHED:
-            note = f"{describe_duration(report.seconds)}, mean Dice {report.record.get('mean_dice')}"
+            note = f"{describe_time(report.seconds)}, mean Dice {report.record.get('mean_dice')}"
         else:
             note = report.record.get("problem", "") if report.state is State.FAILED else f"-tr {report.run.trainer}"
         lines.append(f"{report.run.identifier:<{width}}  {report.state.value:<11}  {note}".rstrip())

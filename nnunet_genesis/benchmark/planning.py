@@ -8,6 +8,7 @@ import platform
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.benchmark.classes import find_absent_classes
 from nnunet_genesis.benchmark.initialisations import examine, pretraining_command, refuse_other_files
 from nnunet_genesis.benchmark.labelled import default_amounts, extend_subsets
 from nnunet_genesis.benchmark.record import Record, locked, read_record, write_record
@@ -93,6 +94,13 @@ def make_plan(settings: BenchmarkSettings, axes: Axes, planned: PlannedConfigura
     texts = axes.labelled or _unique(text for subset in record.subsets for text in subset.asked)
     amounts = [parse_amount(text) for text in texts] or default_amounts(settings)
     subsets, notes = extend_subsets(record, settings, amounts, seeds)
+    for subset in subsets:
+        absent = find_absent_classes(planned.cases_folder, subset.cases, labels)
+        if absent:
+            notes.append(
+                f"no case of the subset of {subset.labelled} (fold {subset.fold}) has the class {', '.join(absent)},"
+                " and nothing can learn them from it; another --subset-seed draws other cases"
+            )
     per_seed = settings.subset_draws == PER_SEED
     asked_anew = axes.initialisations or axes.labelled or axes.schedules or axes.seeds or not known
     runs = list_runs(names, subsets, _unique(schedules), seeds, length, draw_per_seed=per_seed) if asked_anew else known

@@ -40,6 +40,11 @@ def describe_duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
+def describe_time(seconds: float) -> str:
+    """The time of a training; that of one whose starter was killed was not measured."""
+    return describe_duration(seconds) if seconds else "time unknown"
+
+
 class Progress:
     """A bar over all epochs that a process is going to train.
 

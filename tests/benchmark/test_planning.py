@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,6 +120,24 @@ def test_other_plans_under_the_same_name_are_refused(planned: PlannedConfigurati
 def test_the_same_flags_again_are_no_other_settings(planned: PlannedConfiguration, folder: Path) -> None:
     plan(planned, folder, FEW, GROUPED)
     assert len(plan(planned, folder, FEW, GROUPED).record.runs) == 4
+
+
+def test_a_class_that_no_labelled_case_has_is_told(planned: PlannedConfiguration, folder: Path) -> None:
+    told = "has the class target, and nothing can learn them"
+    for case in CASES:
+        file = planned.cases_folder / f"{case}.pkl"
+        file.write_bytes(pickle.dumps({"class_locations": {1: []}}))
+    few, everything = Axes(labelled=("2",), seeds=(0,)), Axes(labelled=("all",), seeds=(0,))
+    made = plan(planned, folder, few, GROUPED)
+    assert any(told in note and "subset of 2 (fold 0)" in note for note in made.notes)
+    other = sorted(set(CASES) - set(made.record.settings.test_cases) - set(made.record.subsets[0].cases))[0]
+    (planned.cases_folder / f"{other}.pkl").write_bytes(pickle.dumps({"class_locations": {1: [[0, 0, 0, 0]]}}))
+    assert not any(told in note for note in plan(planned, folder, everything, Request()).notes)
+    assert any(told in note for note in plan(planned, folder, few, Request()).notes)
+    (planned.cases_folder / f"{other}.pkl").unlink()
+    for case in made.record.subsets[0].cases:
+        (planned.cases_folder / f"{case}.pkl").write_bytes(pickle.dumps({}))
+    assert not any(told in note for note in plan(planned, folder, few, Request()).notes)  # nothing is known
 
 
 def test_draws_per_seed(planned: PlannedConfiguration, folder: Path) -> None:

@@ -179,6 +179,19 @@ def test_the_expected_time_follows_from_finished_runs(tmp_path: Path) -> None:
     ]
 
 
+def test_the_time_of_a_training_whose_starter_was_killed_is_unknown(tmp_path: Path) -> None:
+    record = make_record("standard")
+    finish(tmp_path, record)
+    first, second = record.runs.values()
+    files = run_folder_of(tmp_path, first)
+    files.write({**files.read(), "attempts": [{"seconds": 60.0}, {"started": "2026-01-01"}]})
+    reports = list_reports(tmp_path, record)
+    lines = describe_runs(reports, reports)
+    assert f"{first.identifier}  finished     time unknown, mean Dice 0.5" in lines
+    assert f"{second.identifier:<{len(first.identifier)}}  finished     60 s, mean Dice 0.5" in lines
+    assert "expected time of a run: 60 s" in lines
+
+
 def test_epochs_are_counted_in_nnunets_log(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     log.write_text("$ nnUNetv2_train\nThis is Epoch 7 of nothing\n")

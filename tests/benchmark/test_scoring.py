@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder2
+from nnunetv2.evaluation.evaluate_predictions import compute_metrics, save_summary_json
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunet_genesis.benchmark.record import Record
@@ -38,6 +40,23 @@ def write_segmentation(array: npt.NDArray[np.uint8], file: Path) -> None:
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(SPACING[::-1])
     sitk.WriteImage(image, str(file))
+
+
+def evaluate(dataset: Path, validation: Path, manager: LabelManager) -> None:
+    """As nnU-Net's ``compute_metrics_on_folder``, without its pool of processes."""
+    results = [
+        compute_metrics(
+            str(dataset / "gt_segmentations" / file.name),
+            str(file),
+            SimpleITKIO(),
+            manager.foreground_regions if manager.has_regions else manager.foreground_labels,
+            manager.ignore_label,
+        )
+        for file in sorted(validation.glob("*.nii.gz"))
+    ]
+    for result in results:
+        recursive_fix_for_json_export(result)
+    save_summary_json({"metric_per_case": results, "mean": {}}, str(validation / "summary.json"))
 
 
 def make_run(root: Path, labels: dict[str, object], **extra: object) -> tuple[Record, RunFolder, Path]:
@@ -69,13 +88,7 @@ def make_run(root: Path, labels: dict[str, object], **extra: object) -> tuple[Re
     small = np.where(reference == 1, 1, 0).astype(np.uint8)  # without the second label
     write_segmentation(small, dataset / "gt_segmentations" / "b.nii.gz")
     write_segmentation(np.zeros_like(small), validation / "b.nii.gz")
-    compute_metrics_on_folder2(
-        str(dataset / "gt_segmentations"),
-        str(validation),
-        str(dataset / "dataset.json"),
-        str(dataset / "nnUNetPlans.json"),
-        num_processes=1,
-    )
+    evaluate(dataset, validation, LabelManager(dict(labels), extra.get("regions_class_order")))
     logged = {
         "mean_fg_dice": [0.25, 0.5],
         "dice_per_class_or_region": [[0.1, 0.4], [np.float32(0.5), float("nan")]],
