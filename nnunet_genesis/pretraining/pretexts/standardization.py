@@ -41,14 +41,19 @@ class RunningStandardization(nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _take_in(self, features: torch.Tensor) -> None:
-        moments = torch.stack([features.mean(0), features.square().mean(0)])
-        if distributed.is_initialized():
-            distributed.all_reduce(moments)
-            moments = moments / distributed.get_world_size()
-        mean, variance = moments[0], (moments[1] - moments[0].square()).clamp_min(0)
+        mean = _mean_over_processes(features.mean(0))
+        # Not from the mean of squares: what is left of their difference would be rounding.
+        variance = _mean_over_processes((features - mean).square().mean(0))
         self.num_batches += 1
         weight = (1 / self.num_batches).clamp_min(SLOWEST_UPDATE)
         change = mean - self.mean
         # The variance of a mixture: of both parts, and of the distance of their means.
         self.variance.mul_(1 - weight).add_(weight * variance + weight * (1 - weight) * change.square())
         self.mean.add_(weight * change)
+
+
+def _mean_over_processes(values: torch.Tensor) -> torch.Tensor:
+    if distributed.is_initialized():
+        distributed.all_reduce(values)
+        values = values / distributed.get_world_size()
+    return values
