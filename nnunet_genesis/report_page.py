@@ -7,6 +7,8 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from nnunet_genesis.files import replacing
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -121,9 +123,8 @@ def write_html(file: Path, blocks: list[Block]) -> None:
 
 def _write(file: Path, text: str) -> None:
     """Write all of a file or nothing."""
-    part = file.with_name(f".{file.name}.tmp")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
+    with replacing(file) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _markdown(block: Block) -> str:

@@ -20,6 +20,7 @@ from nnunet_genesis.benchmark.subsets import parse_amount
 from nnunet_genesis.benchmark.training import now
 from nnunet_genesis.benchmark.workspace import make_workspace
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.files import replacing
 from nnunet_genesis.machine import accelerator_name, processor_name
 from nnunet_genesis.trainers.schedules import STANDARD
 
@@ -179,9 +180,8 @@ def write_test_cases(folder: Path, settings: BenchmarkSettings, planned: Planned
         *settings.test_cases,
         *settings.left_out,
     ]
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text("\n".join(lines) + "\n")
-    temporary.replace(file)
+    with replacing(file) as part:
+        part.write_text("\n".join(lines) + "\n")
     return file
 
 

@@ -13,6 +13,7 @@ from nnunet_genesis.benchmark.runs import Run, Subset
 from nnunet_genesis.benchmark.scores import RunKey
 from nnunet_genesis.benchmark.settings import BenchmarkSettings
 from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -118,9 +119,8 @@ def write_record(record: Record, folder: Path) -> None:
 
 def write_json(content: Any, file: Path) -> None:
     """Write a file of JSON, whole or not at all."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(file)
+    with replacing(file) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n")
 
 
 @contextmanager

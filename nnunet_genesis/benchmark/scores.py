@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import DataError
+from nnunet_genesis.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,12 +132,10 @@ def _number(text: str) -> float:
 
 
 def _write(columns: list[str], lines: list[list[object]], file: Path) -> None:
-    temporary = file.with_name(f"{file.name}.tmp")
-    with temporary.open("w", newline="") as stream:
+    with replacing(file) as part, part.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(columns)
         writer.writerows(lines)
-    temporary.replace(file)
 
 
 def _read(columns: list[str], file: Path) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.figures import pixel_aspect
 from nnunet_genesis.submission.volumes import Library, choose_library, read_voxels
 
@@ -67,9 +68,8 @@ def draw_contact_sheet(
         if len(drawn) > len(in_legend):
             legend.set_title(f"the first {len(in_legend)} of {len(drawn)} labels in the picture")
     figure.suptitle(title, fontsize=10, parse_math=False)
-    part_file = file.with_name(f".{file.name}.tmp")
-    figure.savefig(part_file, dpi=100, format="png")
-    part_file.replace(file)
+    with replacing(file) as part_file:
+        figure.savefig(part_file, dpi=100, format="png")
 
 
 @dataclass(frozen=True)
