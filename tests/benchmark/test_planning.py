@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nnunet_genesis import cli
 from nnunet_genesis.benchmark.planning import Axes, commit_plan, make_plan
 from nnunet_genesis.benchmark.record import Record, read_record, write_record
 from nnunet_genesis.benchmark.request import Request, resolve_settings
 from nnunet_genesis.benchmark.tolerances import parse_tolerances
 from nnunet_genesis.errors import DataError, SetupError
 from tests.benchmark.written import CASES, PATTERN, write_planned
+from tests.commands import genesis
 from tests.preprocessed import DATASET
 
 if TYPE_CHECKING:
@@ -209,10 +209,8 @@ def test_a_record_of_another_version_or_half_of_one_is_no_record(planned: Planne
 
 
 def run_command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as ended:
-        cli.genesis(["benchmark", DATASET, *arguments])
-    captured = capsys.readouterr()
-    return int(ended.value.code or 0), captured.out + captured.err
+    code, captured = genesis("benchmark", DATASET, *arguments), capsys.readouterr()
+    return code, captured.out + captured.err
 
 
 def test_a_dry_run_needs_no_checkpoint_and_lists_the_test_cases(

@@ -13,9 +13,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from nnunet_genesis import cli
 from nnunet_genesis.submission.container import check_output, predict
 from nnunet_genesis.submission.requirements import pin_requirements
+from tests.commands import genesis
 from tests.submission.models import write_model
 from tests.submission.written import write_blob, write_json
 
@@ -42,11 +42,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def submit(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        cli.genesis(["submit", "17", "--format", "grand-challenge", "--output", "out", *arguments])
-    code = ended.value.code
-    assert isinstance(code, int)
-    return code
+    return genesis("submit", "17", "--format", "grand-challenge", "--output", "out", *arguments)
 
 
 def test_folder_holds_all_that_the_image_needs(results: Path, tmp_path: Path) -> None:

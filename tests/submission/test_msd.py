@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_genesis import cli
+from tests.commands import genesis
 from tests.submission.written import CASES, LABELS, real_hippocampus, write_blob, write_json, write_prediction
 
 if TYPE_CHECKING:
@@ -31,11 +31,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path
 
 
 def submit(*arguments: str | Path) -> int:
-    with pytest.raises(SystemExit) as ended:
-        cli.genesis(["submit", *map(str, arguments)])
-    code = ended.value.code
-    assert isinstance(code, int)
-    return code
+    return genesis("submit", *arguments)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from nnunet_genesis import checkpoint, cli
+from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import CheckpointError
 from nnunet_genesis.interop import nnssl, open_source
 from nnunet_genesis.interop.safe_reading import read_safely
@@ -23,6 +23,7 @@ from nnunet_genesis.submission.ssl3d import submit_ssl3d
 from nnunet_genesis.submission.ssl3d_checks import ARCHITECTURE, find_problems
 from nnunet_genesis.transfer.names import is_alias
 from nnunet_genesis.weights_digest import weights_digest
+from tests.commands import genesis
 from tests.planned import MR, planned
 from tests.preprocessed import tiny_plans
 from tests.transfer.networks import describe
@@ -62,13 +63,15 @@ def network() -> torch.nn.Module:
         return build_network(ARCHITECTURE, 1, 1)
 
 
+def submit(*arguments: object) -> int:
+    return genesis("submit", "--format", "ssl3d", *arguments)
+
+
 @pytest.mark.slow
 def test_a_resenc_l_is_written_as_nnssl_writes_it(network: torch.nn.Module, tmp_path: Path) -> None:
     file = tmp_path / "checkpoint_final.pth"
     checkpoint.write(file, content_of(network.state_dict(), ARCHITECTURE))
-    with pytest.raises(SystemExit) as ended:
-        cli.genesis(["submit", "--format", "ssl3d", "--checkpoint", str(file), "--output", str(tmp_path / "out")])
-    assert ended.value.code == 0
+    assert submit("--checkpoint", file, "--output", tmp_path / "out") == 0
     target = tmp_path / "out" / "checkpoint_final.pth"
     content = torch.load(target, weights_only=True)
     assert content["nnssl_adaptation_plan"]["architecture_plans"] == {
@@ -90,9 +93,7 @@ def test_a_resenc_l_is_written_as_nnssl_writes_it(network: torch.nn.Module, tmp_
     assert told["from"]["sha256"] == checkpoint.sha256_of_file(file)
     assert told["pretraining"]["pretext"] == "models-genesis"
     assert told["pretraining"]["cases"] == 1
-    with pytest.raises(SystemExit) as ended:
-        cli.genesis(["submit", "--format", "ssl3d", "--checkpoint", str(target), "--output", str(tmp_path / "out")])
-    assert ended.value.code == 1, "nothing is replaced"
+    assert submit("--checkpoint", target, "--output", tmp_path / "out") == 1, "nothing is replaced"
 
 
 def problems_of(content: dict[str, Any], file: Path, *, any_patch: bool = False) -> list[str]:
@@ -109,9 +110,7 @@ def test_another_network_is_refused_with_all_that_differs(tmp_path: Path, capsys
     content["nnssl_adaptation_plan"] |= {"key_to_stem": "stem", "pretrain_num_input_channels": 2}
     file = tmp_path / "small.pth"
     torch.save(content, file)
-    with pytest.raises(SystemExit) as ended:
-        cli.genesis(["submit", "--format", "ssl3d", "--checkpoint", str(file), "--output", str(tmp_path / "out")])
-    assert ended.value.code == 1
+    assert submit("--checkpoint", file, "--output", tmp_path / "out") == 1
     message = capsys.readouterr().err
     for problem in (
         "n_stages is 3, and ResEnc-L's 6",
@@ -169,13 +168,11 @@ def test_the_pretraining_of_a_dataset_is_found(
         monkeypatch.setenv(room, str(tmp_path / room))
     monkeypatch.chdir(tmp_path)
 
-    def submit() -> str:
-        with pytest.raises(SystemExit) as ended:
-            cli.genesis(["submit", "999", "--format", "ssl3d"])
-        assert ended.value.code == 1
+    def refusal() -> str:
+        assert submit("999") == 1
         return capsys.readouterr().err
 
-    assert "genesis-pretrain-nnunet Dataset999_Test" in submit()
+    assert "genesis-pretrain-nnunet Dataset999_Test" in refusal()
     architecture = describe((4, 8), residual=True)
     for pretext in ("masked", "models-genesis"):
         folder = tmp_path / "nnUNet_results/Dataset999_Test" / checkpoint.folder_name(pretext, "P", "3d_fullres")
@@ -183,7 +180,7 @@ def test_the_pretraining_of_a_dataset_is_found(
         torch.save(
             content_of(build_network(architecture, 1, 1).state_dict(), architecture), folder / "checkpoint_final.pth"
         )
-        message = submit()
+        message = refusal()
         assert "several pretrainings" in message if pretext == "models-genesis" else "n_stages is 2" in message
 
 
