@@ -266,8 +266,8 @@ class UniversalModelConfig:
             SetupError: With the flag, and the values that can.
         """
         for flag, weight in (("--scale-weight", self.scale_weight), ("--adversary-weight", self.adversary_weight)):
-            if not weight >= 0:
-                raise SetupError(f"{flag} {weight}: must not be negative", mend=f"{flag} 0.1")
+            if not 0 <= weight < math.inf:
+                raise SetupError(f"{flag} {weight}: must be a number from 0 on", mend=f"{flag} 0.1")
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,9 @@ def _finish_epoch(
         {
             "epoch": len(state.history),
             "step": state.step,
-            "train_loss": sum(train_losses.values()),
+            "train_loss": sum(
+                loss for name, loss in train_losses.items() if name not in validation.pretext.adversarial_losses
+            ),
             "val_loss": evaluation.loss,
             **(named if len(train_losses) > 1 else {}),
             **{f"val_{name}": score for name, score in evaluation.scores.items()},

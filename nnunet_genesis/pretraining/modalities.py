@@ -62,7 +62,7 @@ def modalities_of(folders: Sequence[SourceFolder], told: Mapping[str, str]) -> d
     """Name the modality of every source.
 
     Returns:
-        Name of the source to its modality, in the order of the sources.
+        Name of the source to its modality, in the order of the sources; spelt alike where only the case differs.
 
     Raises:
         SetupError: If the modality of a source is told that is not there.
@@ -74,7 +74,13 @@ def modalities_of(folders: Sequence[SourceFolder], told: Mapping[str, str]) -> d
                 f"--modality {name}={told[name]}: there is no source {name}; the sources are {', '.join(names)}",
                 mend=f"--modality {names[0]}={told[name]}",
             )
-    return {folder.name: modality_of(folder, told) for folder in folders}
+    spelt: dict[str, str] = {}
+    return {
+        folder.name: "+".join(
+            spelt.setdefault(name.strip().lower(), name.strip()) for name in modality_of(folder, told).split("+")
+        )
+        for folder in folders
+    }
 
 
 def find_modalities(

@@ -86,7 +86,7 @@ class Monitor:
             baselines.blurred,
             entry["steps_per_second"],
         )
-        for name, chance in validation.pretext.chances.items():
+        for name, chance in validation.score_chances.items():
             if f"val_{name}" not in entry:
                 continue
             score, patches = entry[f"val_{name}"], validation.num_scored(name)
@@ -129,7 +129,7 @@ class Monitor:
         if not last and self._last_pictures and now - self._last_pictures < SECONDS_BETWEEN_PICTURES:
             return
         self._last_pictures = now
-        draw_progress(self.folder / "progress.png", history, baselines, self.title, pairs.pretext.chances)
+        draw_progress(self.folder / "progress.png", history, baselines, self.title, pairs.score_chances)
         numbers = choose_examples(pairs.labels)
         restored = pairs.restore(network, numbers)
         examples = [

@@ -102,7 +102,7 @@ def open_sources(
             keys = index.keys(number)
             if keys & forbidden:
                 excluded.append(str(name))
-            elif keys & seen:
+            elif (index.keys_with_channels(number) if config.single_channel else keys) & seen:
                 repeated.append(str(name))
             else:
                 mask[number] = True

@@ -71,7 +71,8 @@ class Evaluation:
     """What a network achieves on the validation pairs.
 
     Attributes:
-        loss: Sum of the pretext's losses, sources weighed by how often pretraining draws from them.
+        loss: Sum of the pretext's losses but adversarial ones, sources weighed by how often pretraining draws from
+            them.
         losses: Each loss by its name, weighed likewise.
         scores: Each score of the pretext's heads, over all pairs that it has something to say of, if there are any.
         restoration: Sum of the losses of restoration per source, as the baselines are.
@@ -123,6 +124,13 @@ class ValidationPairs:
         }
 
     @cached_property
+    def score_chances(self) -> Mapping[str, float]:
+        """What guessing would score on the pairs of this process, by the name of the score."""
+        labels = list(self.patch_labels.values())
+        names = set.intersection(*(set(own) for own in labels)) if labels else set()
+        return self.pretext.chances_among({name: torch.cat([own[name] for own in labels]) for name in sorted(names)})
+
+    @cached_property
     def num_distinct(self) -> int:
         """Different patches among the pairs of this process: one that is distorted anew tells little that is new."""
         return len({hashlib.sha256(pair.target.numpy().tobytes()).digest() for pair in self.pairs.values()})
@@ -168,7 +176,7 @@ class ValidationPairs:
         self._num_scored = {name: int((~own.isnan()).sum()) for (kind, name), own in values.items() if kind == "score"}
         losses = {name: self._overall(own) for (kind, name), own in values.items() if kind != "score"}
         return Evaluation(
-            loss=sum(losses.values()),
+            loss=sum(loss for name, loss in losses.items() if name not in self.pretext.adversarial_losses),
             losses=losses,
             scores={
                 name: float(own.nanmean())

@@ -74,6 +74,8 @@ def list_probe_scans(
         for name, _, index, place in places
         if any(one.learned_from(full_name(dataset, name), index, place) for one in seen)
     }
+    # Also where the scan that was learned from is of a source that this probe does not look at.
+    learned |= {group for name, group in groups.items() if any(full_name(dataset, name) in one.names for one in seen)}
     scans = [
         ProbeScan(name, number, groups.get(name, name), groups.get(name, name) not in learned, index, place)
         for name, number, index, place in places

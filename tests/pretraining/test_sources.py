@@ -16,6 +16,7 @@ from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining.exclusion_list import resolve_exclusions
+from nnunet_genesis.pretraining.single_channel import single_channel_plans
 from nnunet_genesis.pretraining.source_folders import find_source_folders, resolve_dataset_name
 from nnunet_genesis.pretraining.sources import Source, open_sources
 from tests.pools import write_pool
@@ -144,6 +145,20 @@ def test_the_same_scan_in_two_pools_is_kept_once_in_the_first(dataset: Path) -> 
     write_pool(planned, "second", {"same": OTHERS["scan_02"], **smooth_cases(2, SHAPE, seed=3)})
     _, first, second = open_all(pools=("first", "second"))
     assert (first.repeated, second.repeated) == ((), ("same",))
+
+
+@pytest.mark.parametrize("order", [("single", "both"), ("both", "single")])
+def test_a_channel_and_its_scan_are_one_whichever_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+) -> None:
+    write_dataset(tmp_path, smooth_cases(4, SHAPE, channels=2), (4, 8, 8), monkeypatch)
+    planned = load_planned_configuration("777")
+    scans = smooth_cases(3, SHAPE, channels=2, seed=5)
+    write_pool(planned, "both", scans)
+    write_pool(single_channel_plans(planned), "single", {name: image[1:] for name, image in scans.items()})
+    _, first, *others = open_all(pools=order, single_channel=True)
+    assert len(names(first)) == 3
+    assert not others, "nothing is left of the second pool"
 
 
 def test_cases_can_be_excluded_by_name(dataset: Path) -> None:

@@ -83,6 +83,13 @@ def test_one_learned_scan_keeps_its_group_from_testing() -> None:
     assert [scan.name for scan in scans if not scan.may_test] == ["a", "ct/a"]
 
 
+def test_a_group_is_kept_from_testing_by_a_scan_that_the_probe_does_not_look_at() -> None:
+    groups = {"a": "first", "ct/a": "first", "b": "second"}
+    seen = [SeenScans.from_facts({"dataset": DATASET, "cases": {"ct/a": ""}})]
+    scans = list_probe_scans([source("labelled", index("a", "b"))], seen, groups, DATASET)
+    assert {scan.name: scan.may_test for scan in scans} == {"a": False, "b": True}
+
+
 def test_as_many_scans_of_every_source_and_half_of_them_may_test() -> None:
     many = index(*(f"case_{number:02d}" for number in range(40)))
     learned = {f"case_{number:02d}": "" for number in range(30)}

@@ -66,11 +66,14 @@ class Pretext(ABC, Generic[ParametersT]):
         patch_size: Voxels per axis of its patches: the plans' or less.
         heads_see_targets: Whether heads are on the features of the targets, which costs a second pass of the encoder,
             and not on those of the distorted patches.
+        adversarial_losses: Names of losses that the network does not learn to lower: they are logged, but no part of
+            the sums that tell the best epoch.
     """
 
     citations: ClassVar[tuple[str, ...]]
     patch_size: tuple[int, ...]
     heads_see_targets: bool = False
+    adversarial_losses: frozenset[str] = frozenset()
 
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> ParametersT:
@@ -136,6 +139,11 @@ class Pretext(ABC, Generic[ParametersT]):
     def chances(self) -> Mapping[str, float]:
         """What guessing would score, for each of `head_scores`."""
         return {}
+
+    def chances_among(self, labels: Labels) -> Mapping[str, float]:
+        """What guessing would give on patches with these labels, by name; `chances` where classes are balanced."""
+        del labels
+        return self.chances
 
     def enter_step(self, heads: nn.Module | None, step: int, progress: float) -> None:
         """Prepare the heads for a training step, at a share of the run in [0, 1]; the same in every process."""

@@ -38,32 +38,31 @@ class Adversary(nn.Module):
 
     Attributes:
         strength: One value, what the gradient is multiplied with (besides -1); set before every step.
-        learns: One value, 1 where the module's own weights get their gradients, 0 where they get zeros.
+        learns: Whether the module's own weights get gradients; with none, the optimiser leaves them as they are.
 
     Args:
         module: From features to an output.
     """
 
     strength: torch.Tensor
-    learns: torch.Tensor
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.learns = module, True
         self.register_buffer("strength", torch.zeros(()), persistent=False)
-        self.register_buffer("learns", torch.ones(()), persistent=False)
 
     def set_stage(self, strength: float, *, learns: bool) -> None:
         """Say what the next steps shall do."""
         self.strength.fill_(strength)
-        self.learns.fill_(float(learns))
+        self.learns = learns
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Run the module on features of any shape."""
-        # Weights that do not learn have a gradient of zeros, not none: distributed training waits for every one.
-        weights = {
-            name: weight.detach() + self.learns * (weight - weight.detach())
-            for name, weight in self.module.named_parameters()
-        }
-        output: torch.Tensor = functional_call(self.module, weights, (reverse_gradient(features, self.strength),))
-        return output
+        features = reverse_gradient(features, self.strength)
+        if self.learns:
+            output: torch.Tensor = self.module(features)
+            return output
+        # No gradient, where one of zeros would let an optimiser's momentum move the weights on.
+        weights = {name: weight.detach() for name, weight in self.module.named_parameters()}
+        fixed: torch.Tensor = functional_call(self.module, weights, (features,))
+        return fixed

@@ -58,6 +58,12 @@ class Part(ABC):
         right = (logits.argmax(1) == wanted).float()
         return {self.score_name: torch.where(wanted == NO_LABEL, torch.nan, right)}
 
+    def commonest(self, labels: Labels) -> float:
+        """Share of the commonest class among patches that have one; chance for balanced classes where none has."""
+        own = self.labels(labels)
+        counts = torch.bincount(own[own != NO_LABEL].cpu(), minlength=self.num_classes)
+        return float(counts.max() / counts.sum()) if int(counts.sum()) else 1 / self.num_classes
+
     def enter_step(self, head: nn.Module, step: int, progress: float) -> None:
         """Prepare the head for a step, at a share of the run in [0, 1]."""
         del head, step, progress

@@ -44,8 +44,11 @@ class RunningStandardization(nn.Module):
         mean = _mean_over_processes(features.mean(0))
         # Not from the mean of squares: what is left of their difference would be rounding.
         variance = _mean_over_processes((features - mean).square().mean(0))
-        self.num_batches += 1
-        weight = (1 / self.num_batches).clamp_min(SLOWEST_UPDATE)
+        # Where half precision overflowed, the step is skipped; the statistics would never recover.
+        finite = (mean.isfinite() & variance.isfinite()).all()
+        mean, variance = torch.where(finite, mean, self.mean), torch.where(finite, variance, self.variance)
+        self.num_batches += finite
+        weight = (1 / self.num_batches.clamp_min(1)).clamp_min(SLOWEST_UPDATE)
         change = mean - self.mean
         # The variance of a mixture: of both parts, and of the distance of their means.
         self.variance.mul_(1 - weight).add_(weight * variance + weight * (1 - weight) * change.square())

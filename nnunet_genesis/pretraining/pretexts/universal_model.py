@@ -56,6 +56,7 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         )
         self.patch_size = restoration.patch_size
         self.heads_see_targets = True
+        self.adversarial_losses = frozenset({ModalityAdversary.name})
         self.parts: list[Part] = []
         if config.scale_weight:
             self.parts.append(ScaleClassifier(SCALES, config.scale_weight))
@@ -119,9 +120,13 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         """What guessing would score."""
         return {part.score_name: 1 / part.num_classes for part in self.parts}
 
+    def chances_among(self, labels: Labels) -> dict[str, float]:
+        """What naming the commonest class of these patches every time would score."""
+        return {part.score_name: part.commonest(labels) for part in self.parts}
+
     @property
     def minimum_validation_patches(self) -> int:
-        """Enough for an interval of a tenth to both sides, if there is anything to score."""
+        """For an interval of a tenth to both sides, a seventh where half of the patches have no scale."""
         return 96 if self.parts else 0
 
     def training_patches(self, sources: Sequence[Source], config: PretrainingConfig) -> Dataset[Patch]:

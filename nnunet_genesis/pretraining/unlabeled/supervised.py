@@ -110,7 +110,10 @@ def run_supervised(
                             scheduled.add_done_callback(lambda _: something_ended.set())
                             waiting[number] = item, scheduled
                     if not waiting[0][1].done():
-                        something_ended.wait(1)
+                        # A pool whose workers cannot start may break before it has seen an item, whose future then
+                        # never ends.
+                        if not something_ended.wait(1) and not pool.active and not waiting[0][1].done():
+                            raise RuntimeError("the pool of workers broke")
                         continue
                     outcome = _wait_for(*waiting[0], seconds=seconds)
                 except RuntimeError as error:  # BrokenProcessPool is one

@@ -83,3 +83,14 @@ def test_a_head_learns_what_it_does_not_learn_without() -> None:
 
     assert accuracy(RunningStandardization(32)) > 0.9
     assert accuracy() < 0.7
+
+
+def test_an_overflow_leaves_the_statistics_as_they_are() -> None:
+    layer, batch = RunningStandardization(3), draw(4, 10)
+    layer(torch.full((4, 3), torch.inf))
+    layer(batch)
+    kept = layer.mean.clone()
+    torch.testing.assert_close(kept, batch.mean(0))
+    layer(torch.full((4, 3), torch.nan))
+    assert torch.equal(layer.mean, kept)
+    assert bool(layer.variance.isfinite().all())

@@ -12,6 +12,7 @@ from nnunet_genesis.config import ModelsGenesisConfig, UniversalModelConfig
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.modalities import find_modalities
+from nnunet_genesis.pretraining.pretext_network import PretextNetwork
 from nnunet_genesis.pretraining.pretexts.gradient_reversal import Adversary
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
 from nnunet_genesis.pretraining.pretexts.parts import PartHeads
@@ -19,8 +20,9 @@ from nnunet_genesis.pretraining.pretexts.universal_model import UniversalModel
 from nnunet_genesis.pretraining.scales.patches import NO_LABEL
 from nnunet_genesis.pretraining.source_folders import SourceFolder
 from nnunet_genesis.pretraining.unlabeled.pool import Pool
-from tests.planned import MR, planned
+from tests.planned import CT, MR, planned
 from tests.pretraining.pretexts.devices import SIZES, generator
+from tests.transfer.networks import build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,3 +110,31 @@ def test_a_pool_of_unknown_modality_is_refused_where_it_matters(tmp_path: Path) 
     assert "--modality archive=MR" in str(raised.value)
     find_modalities([], folders, UniversalModelConfig(modality=("archive=CT",)))
     find_modalities([], folders, UniversalModelConfig(adversary_weight=0.0))
+
+
+def test_heads_look_at_targets_and_what_they_hide_tells_no_best_epoch() -> None:
+    pretext = universal(UniversalModelConfig())
+    assert pretext.heads_see_targets
+    assert pretext.adversarial_losses == {"modality"}
+    assert not restoration((8, 8, 8)).adversarial_losses
+    network = PretextNetwork(build(outputs=1, seed=5), PartHeads(pretext.parts, 16)).eval()
+    patches, targets = torch.randn(2, 2, 1, 8, 8, 8, generator=generator(3))
+    outputs = network(patches, targets)
+    own = network(targets, targets)
+    torch.testing.assert_close(outputs.heads["modality"], own.heads["modality"])
+    assert not torch.equal(outputs.restored, own.restored)
+
+
+def test_weights_without_end_are_refused() -> None:
+    with pytest.raises(SetupError, match="--scale-weight inf: must be a number from 0 on"):
+        UniversalModelConfig(scale_weight=float("inf"))
+    with pytest.raises(SetupError, match="--adversary-weight nan: must be a number from 0 on"):
+        UniversalModelConfig(adversary_weight=float("nan"))
+
+
+def test_modalities_that_differ_in_case_alone_are_one() -> None:
+    folders = [SourceFolder("labelled", planned(CT)), SourceFolder("other", planned(("ct", "CTNormalization", False)))]
+    assert find_modalities(["labelled", "other"], folders, UniversalModelConfig()) == {
+        "labelled": ("CT",),
+        "other": ("CT",),
+    }
