@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,3 +29,13 @@ def replacing(file: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def write_json(content: Any, file: Path, *, indent: int = 1) -> None:
+    """Write a file of JSON, whole or not at all.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    with replacing(file) as part:
+        part.write_text(json.dumps(content, indent=indent) + "\n")

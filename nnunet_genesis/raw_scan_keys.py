@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from tqdm import tqdm
 
 from nnunet_genesis.errors import DataError, GenesisError, SetupError
-from nnunet_genesis.files import replacing
+from nnunet_genesis.files import write_json
 from nnunet_genesis.nnunet_folders import folder_from_environment
 from nnunet_genesis.scans.headers import read_header
 from nnunet_genesis.scans.voxel_hash import scan_key, shape_part
@@ -229,5 +229,4 @@ def _read_cache(file: Path) -> dict[str, dict[str, Any]]:
 def _write_cache(file: Path, known: Mapping[str, Mapping[str, Any]]) -> None:
     with suppress(OSError):  # a read-only folder costs time the next time, nothing else
         file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as part:
-            part.write_text(json.dumps(known, indent=1) + "\n")
+        write_json(known, file)

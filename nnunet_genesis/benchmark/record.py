@@ -13,7 +13,7 @@ from nnunet_genesis.benchmark.runs import Run, Subset
 from nnunet_genesis.benchmark.scores import RunKey
 from nnunet_genesis.benchmark.settings import BenchmarkSettings
 from nnunet_genesis.errors import DataError, SetupError
-from nnunet_genesis.files import replacing
+from nnunet_genesis.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -115,12 +115,6 @@ def read_record(folder: Path) -> Record | None:
 def write_record(record: Record, folder: Path) -> None:
     """Write the record, whole or not at all."""
     write_json(record.as_dict(), folder / RECORD_FILE)
-
-
-def write_json(content: Any, file: Path) -> None:
-    """Write a file of JSON, whole or not at all."""
-    with replacing(file) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n")
 
 
 @contextmanager

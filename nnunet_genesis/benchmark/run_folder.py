@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.benchmark.record import write_json
+from nnunet_genesis.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

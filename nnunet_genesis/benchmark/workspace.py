@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nnunet_genesis.benchmark.record import write_json
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

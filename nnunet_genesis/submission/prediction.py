@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.executables import find_executable
-from nnunet_genesis.files import replacing
+from nnunet_genesis.files import write_json
 from nnunet_genesis.submission.checks import check_prediction
 
 if TYPE_CHECKING:
@@ -195,8 +195,7 @@ def _check_made_by(folder: Path, made_by: Mapping[str, Any]) -> None:
             mend="name another folder with --output, or delete this one",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as part:
-        part.write_text(json.dumps(made_by, indent=2) + "\n")
+    write_json(made_by, file, indent=2)
 
 
 def _clear(step: Step, images: TestImages, labels: Mapping[int, str], *, all_of_them: bool) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
 from nnunet_genesis.checkpoint import sha256_of_file
-from nnunet_genesis.files import replacing
+from nnunet_genesis.files import write_json
 from nnunet_genesis.trainers.genesis import INIT_FILE
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ def write_submission_json(folder: Path, content: Mapping[str, Any]) -> Path:
         "package_versions": describe_environment(),
         "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    with replacing(file) as part:
-        part.write_text(json.dumps(told, indent=2) + "\n")
+    write_json(told, file, indent=2)
     return file
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import SimpleITK as sitk
 
-from nnunet_genesis.benchmark.record import Record, write_json, write_record
+from nnunet_genesis.benchmark.record import Record, write_record
 from nnunet_genesis.benchmark.run_folder import RUNS
 from nnunet_genesis.benchmark.runs import Run, Subset
 from nnunet_genesis.benchmark.scores import (
@@ -21,6 +21,7 @@ from nnunet_genesis.benchmark.scores import (
     write_epoch_scores,
 )
 from nnunet_genesis.benchmark.settings import FIXED, BenchmarkSettings
+from nnunet_genesis.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,10 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.benchmark.record import write_json
 from nnunet_genesis.benchmark.reporting.verdict_words import cautions, verdict
 from nnunet_genesis.benchmark.statistics.comparison import score_arms
 from nnunet_genesis.benchmark.statistics.verdict import explain, judge
+from nnunet_genesis.files import write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
