@@ -61,7 +61,7 @@ def step_maker(
         pretext.enter_step(network.heads, number, 0.5)
         pairs = pretext.make_pairs(patches, inside, pretext.sample(batch_size, generator))
         with torch.autocast(device, torch.bfloat16):
-            outputs = network(pairs.distorted, pairs.target if pretext.heads_see_targets else None)
+            outputs = network(pairs.distorted, pretext.seen_by_heads(pairs))
             losses = {
                 **pretext.restoration_losses(outputs.restored, pairs),
                 **pretext.head_losses(outputs.heads, labels),

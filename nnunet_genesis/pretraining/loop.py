@@ -121,7 +121,7 @@ def train(
         ).select(own)
         pairs = pretext.make_pairs(patches, inside, parameters, out=pairs)
         pretext.enter_step(network.heads, state.step, state.step / total_steps)
-        outputs: NetworkOutputs = wrapped(pairs.distorted, pairs.target if pretext.heads_see_targets else None)
+        outputs: NetworkOutputs = wrapped(pairs.distorted, pretext.seen_by_heads(pairs))
         losses = {
             **pretext.restoration_losses(outputs.restored, pairs),
             **pretext.head_losses(outputs.heads, labels),

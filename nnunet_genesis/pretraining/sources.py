@@ -94,6 +94,8 @@ def open_sources(
     """
     indices = [open_index(folder, workers=workers, show_progress=show_progress) for folder in folders]
     forbidden = _find_forbidden(planned, config, folders, indices, workers=workers, show_progress=show_progress)
+    # A channel of an excluded scan may be a case of its own.
+    forbidden |= set().union(*map(channel_keys, forbidden))
     seen: set[str] = set()
     kept: list[tuple[SourceFolder, CaseIndex, tuple[str, ...], tuple[str, ...]]] = []
     for folder, index in zip(folders, indices, strict=True):
@@ -171,7 +173,6 @@ def _find_forbidden(
     """Keys of everything that must not be seen, under any name."""
     names = {name for name in config.exclude if not name.startswith(SCAN_PREFIX)}
     forbidden = {name.removeprefix(SCAN_PREFIX) for name in config.exclude} - names
-    forbidden |= set().union(*map(channel_keys, forbidden))
     if config.exclude_fold is not None:
         names |= set(planned.validation_cases(config.exclude_fold))
     if not names:
@@ -184,14 +185,14 @@ def _find_forbidden(
         found = {name for name in names if "/" not in name}
         cache_file = planned.results_folder / SCAN_KEYS_FILE
         keys = read_scan_keys(planned.dataset_name, "imagesTr", found, cache_file=cache_file, workers=workers)
-        forbidden |= set(keys.values()).union(*map(channel_keys, keys.values()))
+        forbidden |= set(keys.values())
     searched = [("", own)] if own is not None else []
     searched += [(f"{folder.name}/", index) for folder, index in zip(folders, indices, strict=True) if index is not own]
     for prefix, index in searched:
         for number, name in enumerate(index.identifiers):
             if f"{prefix}{name}" in names:
                 found.add(f"{prefix}{name}")
-                forbidden |= index.keys_with_channels(number)
+                forbidden |= index.keys(number)
     missing = sorted(names - found)
     if missing:
         raise SetupError(

@@ -191,7 +191,7 @@ class ValidationPairs:
         device, pair = self.fabric.device, self.pairs[number]
         moved = RestorationPairs(*(part.to(device) for part in (pair.distorted, pair.target, pair.weight)))
         labels = {name: label.to(device) for name, label in self.patch_labels[number].items()}
-        outputs = network(moved.distorted, moved.target if self.pretext.heads_see_targets else None)
+        outputs = network(moved.distorted, self.pretext.seen_by_heads(moved))
         kinds = {
             "restoration": self.pretext.restoration_losses(outputs.restored, moved),
             "head": self.pretext.head_losses(outputs.heads, labels),

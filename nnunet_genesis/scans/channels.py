@@ -55,12 +55,12 @@ def group_channels(
                 f"{folder}: the numbers of {stem}_0000{ending} and the like reach {max(numbered):04d}: "
                 f"taken as {len(numbered)} scans, not as channels of one"
             )
-            candidates += [_single(path, (*parts, f"{stem}_{number:04d}")) for number, path in numbered.items()]
+            candidates += _one_by_one(numbered, parts, stem)
         elif apart and [*numbered] != [0]:
-            candidates += [_single(path, (*parts, f"{stem}_{number:04d}")) for number, path in numbered.items()]
+            candidates += _one_by_one(numbered, parts, stem)
         elif numbered and num_channels == 1 and 0 not in numbered:
             without_first += numbered.values()
-            candidates += [_single(path, (*parts, f"{stem}_{number:04d}")) for number, path in numbered.items()]
+            candidates += _one_by_one(numbered, parts, stem)
         elif numbered:
             candidates.append(_numbered(numbered, (*parts, stem), num_channels))
     if without_first:
@@ -85,6 +85,11 @@ def describe_channels(present: Sequence[int], num_channels: int) -> str:
 
 def _single(path: str, parts: tuple[str, ...]) -> Candidate:
     return Candidate(Place(parts, path), path, ((path,),))
+
+
+def _one_by_one(numbered: dict[int, str], parts: tuple[str, ...], stem: str) -> list[Candidate]:
+    """Every file as a scan of its own, whose number belongs to its name."""
+    return [_single(path, (*parts, f"{stem}_{number:04d}")) for number, path in numbered.items()]
 
 
 def _numbered(numbered: dict[int, str], parts: tuple[str, ...], num_channels: int) -> Candidate:

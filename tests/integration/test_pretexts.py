@@ -30,7 +30,7 @@ def command(pretext: str, *more: str) -> tuple[str, ...]:
 def test_pretext_goes_on_bit_for_bit_and_starts_a_training(
     hippocampus: Workspace, tmp_path: Path, pretext: str
 ) -> None:
-    # Not where trainers look for a pretraining: other tests expect to find one there.
+    # Pretraining and training in folders of their own: other tests expect theirs in the common one.
     folder, interrupted = tmp_path / "whole", tmp_path / "interrupted"
     hippocampus.run(*command(pretext, "--output", str(folder)))
     process = hippocampus.start(*command(pretext, "--output", str(interrupted)))
@@ -54,7 +54,7 @@ def test_pretext_goes_on_bit_for_bit_and_starts_a_training(
     assert "its settings: " in told
     output = hippocampus.run(
         "nnUNetv2_train", "4", "3d_fullres", "0", *TINY, "-device", "cpu", "-tr", TRAINER,
-        nnUNet_genesis_checkpoint=str(folder / "checkpoint_final.pth"),
+        nnUNet_genesis_checkpoint=str(folder / "checkpoint_final.pth"), nnUNet_results=str(tmp_path / "results"),
     )  # fmt: skip
     assert "100 % of the encoder's parameters" in output
 

@@ -116,6 +116,10 @@ class Pretext(ABC, Generic[ParametersT]):
         """Named losses of a restoration, already weighted: (batch,) each, one value per sample."""
         return {"restoration": restoration_error(restored, pairs)}
 
+    def seen_by_heads(self, pairs: RestorationPairs) -> torch.Tensor | None:
+        """What the heads look at where it is not the distorted patches, see `heads_see_targets`."""
+        return pairs.target if self.heads_see_targets else None
+
     def build_heads(self, planned: PlannedConfiguration) -> nn.Module | None:
         """Make the heads for a network: a module from its deepest stage (batch, features, *spatial) to outputs by name.
 

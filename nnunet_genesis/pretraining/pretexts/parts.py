@@ -120,10 +120,10 @@ class ModalityAdversary(Part):
     def labels(self, labels: Labels) -> torch.Tensor:
         """Modality of each patch's source, or of its channel there."""
         source = labels["source"]
-        table = self._modality_of.to(source.device)
-        if table.shape[1] == 1:
-            return table[source, 0]
-        return table[source, labels["channel"]]
+        self._modality_of = self._modality_of.to(source.device)  # kept there: a copy in every step makes the host wait
+        if self._modality_of.shape[1] == 1:
+            return self._modality_of[source, 0]
+        return self._modality_of[source, labels["channel"]]
 
     def build(self, num_features: int) -> nn.Module:
         """Two hidden layers behind a reversed gradient."""
