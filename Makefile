@@ -10,7 +10,7 @@ DEMO_OUTPUT ?= demo_report
 # Releases of nnU-Net that `make test-versions` runs the tests against, each in an environment of its own (6 GB each).
 NNUNET_VERSIONS ?= 2.6.4 newest
 
-.PHONY: demo test test-slow test-versions lint format bench
+.PHONY: demo test test-slow torture test-versions lint format bench
 
 demo: $(INSTALLED)
 	$(BIN)/genesis demo --output $(DEMO_OUTPUT)
@@ -20,6 +20,9 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+torture: $(INSTALLED)
+	$(BIN)/python -m pytest tests/reliability --torture -m "slow or not slow"
 
 test-versions:
 	@set -e; for version in $(NNUNET_VERSIONS); do \
