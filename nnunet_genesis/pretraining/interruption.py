@@ -48,7 +48,8 @@ class StopRequest:
         self.signal: signal.Signals | None = None
         self._deferred = "LOCAL_RANK" in os.environ
         self._saving = False
-        self._process, self._interrupted_at = os.getpid(), float("-inf")
+        self._process = os.getpid()
+        self._interrupted_at: float | None = None
 
     @property
     def requested(self) -> bool:
@@ -91,17 +92,16 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
-        now = time.monotonic()
-        is_another = self.requested and number == signal.SIGINT
-        repeated = is_another and now - self._interrupted_at < SECONDS_OF_ONE_INTERRUPT
-        if number == signal.SIGINT and not repeated:
-            self._interrupted_at = now
+        if number == signal.SIGINT:
+            now = time.monotonic()
+            if self._interrupted_at is None:
+                self._interrupted_at = now
+            elif now - self._interrupted_at >= SECONDS_OF_ONE_INTERRUPT and not self._saving:
+                raise KeyboardInterrupt
         if not self.requested:
             self.signal = signal.Signals(number)
             if not self._deferred:
                 raise StoppedEarly
-        elif is_another and not repeated and not self._saving:
-            raise KeyboardInterrupt
 
 
 def leave_signals_to_main_process() -> None:
