@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.files import flush_folder
 from nnunet_genesis.interop.safe_reading import read_safely
 from nnunet_genesis.weights_digest import weights_digest
 
@@ -58,6 +59,7 @@ def write(file: Path, content: dict[str, Any]) -> None:
             os.fsync(stream.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(file)
+        flush_folder(file.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.figures import (
     RestorationExample,
     choose_examples,
@@ -110,7 +111,7 @@ class Monitor:
             )
         for name in entry.keys() - {"epoch", "step"}:
             self._tensorboard.add_scalar(name, entry[name], entry["step"])
-        with (self.folder / "progress.csv").open("w", newline="") as stream:
+        with replacing(self.folder / "progress.csv") as part, part.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(entry))
             writer.writeheader()
             writer.writerows(history)
@@ -151,8 +152,13 @@ def score_interval(score: float, patches: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def start_logging(folder: Path | None) -> None:
-    """Send the package's log to stderr and to a new file in the output folder; without a folder, say nothing."""
+def start_logging(folder: Path | None, *, go_on: bool = False) -> None:
+    """Send the package's log to stderr and to a file in the output folder.
+
+    Args:
+        folder: Output folder; None: say nothing.
+        go_on: Add to the newest file there, so that a run that is requeued many times has one log.
+    """
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
     stop_logging()
@@ -160,6 +166,8 @@ def start_logging(folder: Path | None) -> None:
         LOGGER.addHandler(logging.NullHandler())
         return
     file = folder / f"pretraining_log_{datetime.now():%Y_%m_%d_%H_%M_%S}.txt"
+    if go_on:
+        file = max(folder.glob("pretraining_log_*.txt"), default=file)
     to_file = logging.FileHandler(file)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOGGER.addHandler(to_file)

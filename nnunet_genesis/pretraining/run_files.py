@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.errors import CheckpointError, SetupError
+from nnunet_genesis.files import remove_parts
 from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+RECORD_NAMES = ("progress.csv", "progress.png", "restorations.png")
+"""What `Monitor` writes anew after an epoch."""
 SAME_DATA = (
     "dataset", "plans", "configuration", "patch_size", "architecture", "cases", "validation_cases", "intensity_range",
     "pretext_settings",
@@ -44,9 +47,18 @@ def check_output_folder(folder: Path, *, continue_run: bool, overwrite: bool) ->
 
 
 def remove_results(folder: Path) -> None:
-    """Remove the checkpoints of an earlier run that ``--overwrite`` gives up."""
-    for name in (checkpoint.FINAL_NAME, checkpoint.LATEST_NAME, checkpoint.BEST_NAME):
+    """Remove the checkpoints of an earlier run that ``--overwrite`` gives up.
+
+    The best one goes first: whenever this is killed, what is left is an unfinished or a finished run.
+    """
+    for name in (checkpoint.BEST_NAME, checkpoint.LATEST_NAME, checkpoint.FINAL_NAME):
         (folder / name).unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove parts of files that a process wrote when it was killed; no other process may write to the folder."""
+    for name in (checkpoint.FINAL_NAME, checkpoint.LATEST_NAME, checkpoint.BEST_NAME, *RECORD_NAMES):
+        remove_parts(folder / name)
 
 
 def stored_config(folder: Path) -> dict[str, Any] | None:
