@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from nnunet_genesis.errors import SetupError
+from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.pretraining.processes import count_cores, count_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ResultT = TypeVar("ResultT")
 
 
 def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
@@ -75,3 +81,17 @@ def _resolve_precision(device: str, precision: str) -> str:
     # torch calls emulated bfloat16 "supported" too; only from compute capability 8 on is it fast.
     native = torch.version.hip is not None or torch.cuda.get_device_capability()[0] >= 8
     return "bf16-mixed" if native else "16-mixed"
+
+
+def on_first_process(fabric: Fabric, action: Callable[[], ResultT]) -> ResultT:
+    """Do something in the first process; all others get its result, or fail with its error."""
+    outcome: ResultT | GenesisError | OSError | None = None
+    if fabric.is_global_zero:
+        try:
+            outcome = action()
+        except (GenesisError, OSError) as error:
+            outcome = error
+    outcome = fabric.broadcast(outcome)
+    if isinstance(outcome, (GenesisError, OSError)):
+        raise outcome
+    return cast("ResultT", outcome)
