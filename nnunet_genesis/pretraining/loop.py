@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from nnunet_genesis import checkpoint
+from nnunet_genesis.pretraining.collapse import warn_of_collapse
 from nnunet_genesis.pretraining.divergence import DivergenceGuard, DivergenceRecord, mean_of_finite
 from nnunet_genesis.pretraining.feeding import batches_on_device
 from nnunet_genesis.pretraining.figures import source_loss
@@ -157,7 +159,7 @@ def train(
             guard.check(state.step)
         if epoch_ends:
             rate = (state.step - epoch_first_step) / (time.monotonic() - epoch_start)
-            _finish_epoch(fabric, config, network, validation, state=state, steps_per_second=rate)
+            _finish_epoch(fabric, config, network, validation, baselines=baselines, state=state, steps_per_second=rate)
             if monitor is not None:
                 if state.history[-1]["val_loss"] < state.best_val_loss:
                     files.write_best(network.network, progress_entry(state, baselines))
@@ -258,11 +260,14 @@ def _finish_epoch(
     network: PretextNetwork,
     validation: ValidationPairs,
     *,
+    baselines: Baselines,
     state: TrainingState,
     steps_per_second: float,
 ) -> None:
     _share_epoch_losses(fabric, state)
     evaluation = validation.evaluate(network)
+    progress = (state.step - 1) / (config.epochs * config.iterations_per_epoch)
+    restores = validation.pretext.loss_weights(progress).get("restoration", 1.0) > 0
     train_losses = {name: mean_of_finite(losses) for name, losses in state.epoch_losses.items()}
     named = {f"train_{name}": loss for name, loss in train_losses.items()}
     named |= {f"val_{name}": loss for name, loss in evaluation.losses.items()}
@@ -281,12 +286,14 @@ def _finish_epoch(
                 if len(evaluation.restoration) > 1
                 else {}
             ),
+            "contrast": evaluation.contrast if restores else math.nan,
             "learning_rate": learning_rate(config, state.step - 1) * state.divergence.learning_rate_factor,
             "skipped_steps": state.divergence.skipped_steps
             - sum(entry.get("skipped_steps", 0) for entry in state.history),
             "steps_per_second": steps_per_second,
         }
     )
+    state.history[-1]["collapsed"] = warn_of_collapse(state.history, baselines)
 
 
 def _share_epoch_losses(fabric: Fabric, state: TrainingState) -> None:
