@@ -177,7 +177,7 @@ class DivergenceGuard:
         """The largest loss that is learned from, as far as the host knows."""
         return EXPLODING * max(self.worst_baseline, self.record.first_loss)
 
-    def read(self, step: int) -> None:
+    def read(self, step: int) -> DivergenceRecord:
         """Bring the record up to date, the same in all processes, and warn of steps skipped since."""
         # A share that exploded is known under 16-mixed to its own process alone.
         own = torch.cat([self._counts.double(), self._first_loss.double()[None]])
@@ -198,6 +198,7 @@ class DivergenceGuard:
                 self.limit,
             )
         self._reported += new
+        return self.record
 
     def _problem(self, val_loss: float | None) -> str | None:
         if self.record.in_a_row >= STEPS_IN_A_ROW:

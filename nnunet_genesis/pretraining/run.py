@@ -30,6 +30,7 @@ from nnunet_genesis.pretraining.pretext_network import PretextNetwork, build_pre
 from nnunet_genesis.pretraining.pretexts import build_pretext, check_pretext, prepare_pretext
 from nnunet_genesis.pretraining.processes import count_processes
 from nnunet_genesis.pretraining.provenance import describe_run, nnssl_adaptation_plan
+from nnunet_genesis.pretraining.rank_watch import RankWatch
 from nnunet_genesis.pretraining.run_files import (
     RunFiles,
     check_output_folder,
@@ -123,14 +124,18 @@ def run_pretraining(
         )
     if world_size > 1:
         stop.defer()  # from the launch on, processes wait for one another
-    fabric = launch_fabric(options.device, options.num_devices, config.precision)
-    if fabric.is_global_zero:
-        options.output.mkdir(parents=True, exist_ok=True)
-    start_logging(options.output if fabric.is_global_zero else None, go_on=options.continue_run)
-    try:
-        return _run(fabric, planned, config, options, folders=folders, resumed=resumed, schedule=schedule, stop=stop)
-    finally:
-        stop_logging()
+    with RankWatch() as watch:
+        fabric = launch_fabric(options.device, options.num_devices, config.precision)
+        watch.connect(fabric)
+        if fabric.is_global_zero:
+            options.output.mkdir(parents=True, exist_ok=True)
+        start_logging(options.output if fabric.is_global_zero else None, go_on=options.continue_run)
+        try:
+            return _run(
+                fabric, planned, config, options, folders=folders, resumed=resumed, schedule=schedule, stop=stop
+            )
+        finally:
+            stop_logging()
 
 
 def _run(
