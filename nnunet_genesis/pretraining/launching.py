@@ -10,6 +10,8 @@ import sys
 
 import __main__
 
+FIRST_PROCESS = "NNUNET_GENESIS_FIRST_PROCESS"
+"""Variable with the id of the process that started this one."""
 CHILDREN: list[subprocess.Popen[bytes]] = []
 """Ranks 1, 2, ... of this host, where this process started them."""
 
@@ -27,9 +29,15 @@ def start_processes(count: int) -> None:
     os.environ.update(
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK="0", LOCAL_RANK="0", WORLD_SIZE=str(count)
     )
-    CHILDREN.extend(
-        subprocess.Popen(_own_command(), env={**os.environ, "LOCAL_RANK": str(rank)}) for rank in range(1, count)
-    )
+    variables = {**os.environ, FIRST_PROCESS: str(os.getpid())}
+    for rank in range(1, count):
+        child = subprocess.Popen(_own_command(), env={**variables, "LOCAL_RANK": str(rank)})
+        CHILDREN.append(child)
+
+
+def lost_first_process() -> bool:
+    """Whether rank 0 started this process, and is no more."""
+    return FIRST_PROCESS in os.environ and os.getppid() != int(os.environ[FIRST_PROCESS])
 
 
 def ended_child() -> tuple[int, str] | None:

@@ -11,13 +11,19 @@ import os
 import socket
 import sys
 import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import distributed
 
 from nnunet_genesis.errors import GenesisError
-from nnunet_genesis.pretraining.launching import end_children, ended_child, wait_for_children
+from nnunet_genesis.pretraining.launching import (
+    end_children,
+    ended_child,
+    lost_first_process,
+    wait_for_children,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,6 +38,7 @@ LOOKS_AFTER_ERROR = 3
 """The same, once a collective has failed."""
 SECONDS_FOR_REASON = 10.0
 """So long a process whose collective has failed waits to hear which one is dead."""
+SECONDS_TO_HEAR = 3 * SECONDS_BETWEEN_LOOKS
 SECONDS_TO_END = 12.0
 """So long the main thread may take to end in order, before the process is ended from beside it."""
 FAILURE = "failure"
@@ -53,8 +60,8 @@ class RankWatch:
         self._known = threading.Event()
         self._fabric: Fabric | None = None
         self._store: Any = None
+        self._talker: threading.Thread | None = None
         self._contacts, self._patience = 0, LOOKS_IN_SILENCE
-        self._parent = os.getppid()
 
     def __enter__(self) -> Self:
         """Start to look after the processes that this one starts."""
@@ -75,7 +82,8 @@ class RankWatch:
         if self._store is None:
             self._store = make_store(host, port, is_master=False, wait_for_workers=False, timeout=timeout)
         self._fabric = fabric
-        threading.Thread(target=self._talk, args=(fabric, self._store), daemon=True, name="rank-talk").start()
+        self._talker = threading.Thread(target=self._talk, args=(fabric, self._store), daemon=True, name="rank-talk")
+        self._talker.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -85,20 +93,28 @@ class RankWatch:
             if self._fabric is not None:
                 self._fabric.barrier()
             self._done.set()
+            if self._fabric is not None and self._talker is not None:
+                # Nobody may still talk to the store when rank 0 takes it away.
+                self._talker.join()
+                self._fabric.barrier()
             wait_for_children()
             return
-        # Where a collective failed, the reason is in another process, and known in a moment.
-        self._patience = LOOKS_AFTER_ERROR
-        if self._fabric is not None and isinstance(error, RuntimeError) and self._known.wait(SECONDS_FOR_REASON):
-            self._done.set()
-            end_children()
-            raise GenesisError(f"{ENDED}: {self.problem}", mend=MEND) from error
-        if self._fabric is not None and self._store is not None:
-            self._tell(f"{_name(self._fabric.global_rank)}: {type(error).__name__}: {error}")
-            if self._fabric.is_global_zero:
-                threading.Event().wait(3 * SECONDS_BETWEEN_LOOKS)  # the store ends with this process
+        fabric, known = self._fabric, False
+        if fabric is not None:
+            # Where a collective failed, the reason is in another process, and known in a moment.
+            self._patience = LOOKS_AFTER_ERROR
+            known = isinstance(error, RuntimeError) and self._known.wait(SECONDS_FOR_REASON)
+            own = f"rank {fabric.global_rank} (host {socket.gethostname()}, process {os.getpid()})"
+            self._tell(self.problem if known and self.problem else f"{own}: {type(error).__name__}: {error}")
+            if fabric.is_global_zero:
+                time.sleep(SECONDS_TO_HEAR)  # the store ends with this process
         self._done.set()
         end_children()
+        if known:
+            end = threading.Timer(SECONDS_TO_END, os._exit, (1,))  # NCCL may wait for the dead when Python ends
+            end.daemon = True
+            end.start()
+            raise GenesisError(f"{ENDED}: {self.problem}", mend=MEND) from error
 
     def _watch(self) -> None:
         """End this process if another one died and the main thread does not notice."""
@@ -110,7 +126,7 @@ class RankWatch:
                 self._learn(f"rank 0 {SILENT}")
             elif child := ended_child():
                 self._learn(f"rank {child[0]}: {child[1]}")
-            elif os.getppid() != self._parent and "TORCHELASTIC_RUN_ID" not in os.environ and self._is_child():
+            elif lost_first_process():
                 self._learn("rank 0 was killed")
             if self.problem is None:
                 continue
@@ -137,9 +153,7 @@ class RankWatch:
                     silence[rank] = silence[rank] + 1 if beat == beats[rank] else 0
                     beats[rank] = beat
                     if silence[rank] > self._patience:
-                        self._learn(
-                            f"rank {rank} is not heard of any more: it was killed, or its host or network is gone"
-                        )
+                        self._learn(f"rank {rank} {SILENT}")
         except RuntimeError:  # the connection is lost, and with it the process that kept the store
             self._learn(f"rank 0 {SILENT}")
 
@@ -149,18 +163,14 @@ class RankWatch:
             self._known.set()
 
     def _tell(self, problem: str) -> None:
-        """Leave a reason for the others; the first one counts."""
-        store = self._store
+        """Leave a reason for the others, if there is a way to them."""
+        teller = threading.Thread(target=self._leave_reason, args=(problem,), daemon=True)
+        teller.start()
+        teller.join(SECONDS_TO_HEAR)
+
+    def _leave_reason(self, problem: str) -> None:
         try:
-            if store is not None and not store.check([FAILURE]):
-                store.set(FAILURE, problem)
+            if self._store is not None and not self._store.check([FAILURE]):  # the first one counts
+                self._store.set(FAILURE, problem)
         except RuntimeError:
             pass  # nobody is there to hear of it
-
-    @staticmethod
-    def _is_child() -> bool:
-        return os.environ.get("LOCAL_RANK", "0") != "0"
-
-
-def _name(rank: int) -> str:
-    return f"rank {rank} (host {socket.gethostname()}, process {os.getpid()})"
