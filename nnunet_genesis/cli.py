@@ -23,7 +23,7 @@ from nnunet_genesis.cli_weights import add_weight_commands
 from nnunet_genesis.config import OPTIMIZERS, PRECISIONS
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.pretraining.interruption import EXIT_INTERRUPTED, EXIT_REQUEUE, StoppedEarly, StopRequest
-from nnunet_genesis.pretraining.processes import loader_workers
+from nnunet_genesis.pretraining.processes import loader_workers, was_restarted
 from nnunet_genesis.pretraining.saving import DEFAULT_MINUTES
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
 def _run_pretraining(options: argparse.Namespace, command: str, stop: StopRequest, *, is_first: bool) -> bool:
     from nnunet_genesis import checkpoint
     from nnunet_genesis.plans import load_planned_configuration
-    from nnunet_genesis.pretraining.run_files import stored_config
+    from nnunet_genesis.pretraining.run_files import stored_config, was_begun_by
 
     planned = load_planned_configuration(options.dataset, options.plans, options.configuration, needs_cases=False)
     stored: dict[str, Any] | None = None
@@ -163,6 +163,8 @@ def _run_pretraining(options: argparse.Namespace, command: str, stop: StopReques
     folder = checkpoint.folder_name(pretext, planned.plans_name, planned.configuration)
     output = options.output or planned.results_folder / folder
     workers = choose_workers(options.workers, loader_workers())
+    if was_restarted() and (not options.overwrite or was_begun_by(output, os.environ["TORCHELASTIC_RUN_ID"])):
+        options.continue_run, options.overwrite = True, False
     if options.continue_run:
         stored = stored_config(output)
     config = resolve_config(options, planned, stored)

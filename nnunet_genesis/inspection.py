@@ -9,6 +9,8 @@ from nnunet_genesis.planned_networks import list_planned_networks
 from nnunet_genesis.transfer import plan_transfer, refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nnunet_genesis.interop.source import SourceModel
     from nnunet_genesis.planned_networks import PlannedNetwork
     from nnunet_genesis.transfer import TransferReport
@@ -44,6 +46,7 @@ def describe_source(source: SourceModel) -> list[str]:
     else:
         lines += _describe_architecture(source.architecture)
     lines += [f"{label}: {_text(source.facts[name])}" for name, label in _FACTS.items() if source.facts.get(name)]
+    lines += _describe_divergence(source.facts.get("divergence") or {})
     lines += [
         f"learned from: {entry['name']} ({entry['kind']}), {entry['num_cases']} cases, {100 * entry['chance']:.0f} % of"
         " the patches"
@@ -127,6 +130,19 @@ def _describe_architecture(architecture: Any) -> list[str]:
     return [
         f"architecture: {name}, {told('n_stages')} stages, features {told('features_per_stage')}",
         f"per stage: {_text(blocks)} blocks, kernels {told('kernel_sizes')}, strides {told('strides')}",
+    ]
+
+
+def _describe_divergence(divergence: Mapping[str, Any]) -> list[str]:
+    """What went wrong while a file of ours was trained."""
+    skipped = divergence.get("skipped_steps", 0)
+    return [
+        *([f"skipped steps: {skipped} (loss or gradients not finite, or exploding)"] if skipped else []),
+        *(
+            f"diverged at step {back['step']}: went back to the weights of step {back['to_step']}, with a lower"
+            " learning rate"
+            for back in divergence.get("went_back", ())
+        ),
     ]
 
 

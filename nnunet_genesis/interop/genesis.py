@@ -27,6 +27,7 @@ _FACTS = {
     "pretext_settings": "pretext_settings",
     "epochs": "epochs",
     "num_cases": "num_cases",
+    "divergence": "divergence",
     "trainer": "trainer",
     "notes": "notes",
     "converted": "converted",

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-from nnunet_genesis.errors import SetupError
+from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.pretraining.launching import start_processes, starts_processes
 from nnunet_genesis.pretraining.processes import count_cores, count_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ResultT = TypeVar("ResultT")
 
 
 def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
@@ -28,6 +37,8 @@ def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
     num_devices, num_nodes = count_processes(num_devices)
     _check_device(device, num_devices)
     distributed = num_devices * num_nodes > 1
+    if distributed and num_nodes == 1 and starts_processes():
+        start_processes(num_devices)
     fabric = Fabric(
         accelerator=device,
         devices=num_devices,
@@ -35,6 +46,8 @@ def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
         # The heads for deep supervision exist in nnU-Net's networks but take no part in restoration.
         strategy=DDPStrategy(find_unused_parameters=True) if distributed else "auto",
         precision=_resolve_precision(device, precision),  # type: ignore[arg-type]
+        # SLURM's variables are around wherever a job of it runs, and say nothing of the processes that we started.
+        plugins=[TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()],
     )
     fabric.launch()
     if device == "cuda":
@@ -75,3 +88,17 @@ def _resolve_precision(device: str, precision: str) -> str:
     # torch calls emulated bfloat16 "supported" too; only from compute capability 8 on is it fast.
     native = torch.version.hip is not None or torch.cuda.get_device_capability()[0] >= 8
     return "bf16-mixed" if native else "16-mixed"
+
+
+def on_first_process(fabric: Fabric, action: Callable[[], ResultT]) -> ResultT:
+    """Do something in the first process; all others get its result, or fail with its error."""
+    outcome: ResultT | GenesisError | OSError | None = None
+    if fabric.is_global_zero:
+        try:
+            outcome = action()
+        except (GenesisError, OSError) as error:
+            outcome = error
+    outcome = fabric.broadcast(outcome)
+    if isinstance(outcome, (GenesisError, OSError)):
+        raise outcome
+    return cast("ResultT", outcome)

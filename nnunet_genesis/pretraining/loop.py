@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from nnunet_genesis.errors import GenesisError
+from nnunet_genesis import checkpoint
+from nnunet_genesis.pretraining.collapse import warn_of_collapse
+from nnunet_genesis.pretraining.divergence import DivergenceGuard, DivergenceRecord, mean_of_finite
 from nnunet_genesis.pretraining.feeding import batches_on_device
 from nnunet_genesis.pretraining.figures import source_loss
-from nnunet_genesis.pretraining.run_files import on_cpu
+from nnunet_genesis.pretraining.learned_state import learned_state
+from nnunet_genesis.pretraining.monitor import LOGGER
 from nnunet_genesis.pretraining.seeds import Stream, torch_generator
 
 if TYPE_CHECKING:
@@ -46,12 +49,14 @@ class TrainingState:
         epoch_losses: Each loss by its name: (iterations per epoch,) of the steps of the running epoch, on the device.
         history: One entry per finished epoch.
         best_val_loss: Lowest validation loss so far.
+        divergence: Steps that were skipped, and how often training went back.
     """
 
     step: int
     epoch_losses: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     best_val_loss: float = float("inf")
+    divergence: DivergenceRecord = field(default_factory=DivergenceRecord)
 
 
 def learning_rate(config: PretrainingConfig, step: int) -> float:
@@ -60,13 +65,15 @@ def learning_rate(config: PretrainingConfig, step: int) -> float:
     return float(config.learning_rate * (1 - step / total) ** 0.9)
 
 
-def build_optimizer(network: nn.Module, config: PretrainingConfig) -> torch.optim.Optimizer:
-    """AdamW, or nnU-Net's SGD."""
+def build_optimizer(
+    network: nn.Module, config: PretrainingConfig, *, fused: bool | None = None
+) -> torch.optim.Optimizer:
+    """AdamW, or nnU-Net's SGD; AdamW as one kernel if `fused`."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(
             network.parameters(), config.learning_rate, weight_decay=config.weight_decay, momentum=0.99, nesterov=True
         )
-    return torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=fused)
 
 
 def train(
@@ -107,16 +114,23 @@ def train(
     Returns:
         Whether the run is finished; if not, the latest checkpoint continues it.
     """
-    share = config.batch_size // fabric.world_size
-    own = slice(fabric.global_rank * share, (fabric.global_rank + 1) * share)
+    own = _own_part(config, fabric)
     total_steps = config.epochs * config.iterations_per_epoch
     epoch_start = time.monotonic()
     epoch_first_step = state.step
+    guard = DivergenceGuard(
+        fabric,
+        config,
+        network=network,
+        optimizer=optimizer,
+        latest=files.folder / checkpoint.LATEST_NAME,
+        baselines=baselines,
+        record=state.divergence,
+    )
     wrapped.train()
     pairs: RestorationPairs | None = None
     for patches, inside, labels in batches_on_device(batches, fabric.device):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, state.step)
+        _set_learning_rate(optimizer, config, state)
         # All processes draw the whole batch's parameters and take their part: the pairs do not depend on their number.
         parameters = pretext.sample(
             config.batch_size, torch_generator(config.seed, Stream.TRAIN_DISTORTIONS, state.step)
@@ -129,33 +143,37 @@ def train(
             **pretext.head_losses(outputs.heads, labels),
         }
         weights = pretext.loss_weights(state.step / total_steps)
-        loss = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum(0).mean()
+        loss = guard.mark(torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum(0).mean())
         optimizer.zero_grad()
         fabric.backward(loss)
-        fabric.clip_gradients(wrapped, optimizer, max_norm=config.gradient_clip, error_if_nonfinite=False)
-        optimizer.step()
-        _record_losses(config, state, losses)
+        norm = fabric.clip_gradients(wrapped, optimizer, max_norm=config.gradient_clip, error_if_nonfinite=False)
+        guard.step(loss, cast("torch.Tensor", norm))
+        _record_losses(config, state, losses, loss)
         state.step += 1
         if monitor is not None:
             readable = fabric.device.type == "cpu" or state.step % STEPS_BETWEEN_LOSS_READS == 0
             monitor.step(state.step, float(loss.detach()) if readable else None)
 
         epoch_ends = state.step % config.iterations_per_epoch == 0
+        if epoch_ends or state.step % STEPS_BETWEEN_AGREEMENTS == 0:
+            guard.check(state.step)
         if epoch_ends:
             rate = (state.step - epoch_first_step) / (time.monotonic() - epoch_start)
-            _finish_epoch(fabric, config, network, validation, state=state, steps_per_second=rate)
+            _finish_epoch(fabric, config, network, validation, baselines=baselines, state=state, steps_per_second=rate)
             if monitor is not None:
                 if state.history[-1]["val_loss"] < state.best_val_loss:
                     files.write_best(network.network, progress_entry(state, baselines))
                 monitor.epoch(state.history, validation, baselines)
                 monitor.pictures(state.history, validation, baselines, network, last=state.step == total_steps)
             state.best_val_loss = min(state.best_val_loss, state.history[-1]["val_loss"])
+            guard.check(state.step, state.history[-1]["val_loss"])
             epoch_start, epoch_first_step = time.monotonic(), state.step
 
         due_after_epoch = epoch_ends and schedule.is_due_after_epoch(len(state.history))
         agree_now = due_after_epoch or state.step % STEPS_BETWEEN_AGREEMENTS == 0
         stops, saves = _agree(fabric, agree_now, stop.requested, due_after_epoch or schedule.is_due_by_time())
         if (stops or saves) and state.step < total_steps:
+            guard.read(state.step)
             save_latest(fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop)
             schedule.saved()
         if stops:
@@ -175,7 +193,10 @@ def save_latest(
 ) -> None:
     """Write the file that ``--c`` continues from, on the first process, while the others wait."""
     _share_epoch_losses(fabric, state)
-    if fabric.is_global_zero and all(bool(losses.isfinite().all()) for losses in state.epoch_losses.values()):
+    skipped = state.divergence.in_a_row
+    if skipped:
+        LOGGER.warning("step %d is not saved, as the last %d step(s) were skipped", state.step, skipped)
+    elif fabric.is_global_zero:
         with stop.saving():
             files.write_latest(
                 network.network,
@@ -193,37 +214,43 @@ def progress_entry(state: TrainingState, baselines: Baselines) -> dict[str, Any]
         "steps": state.step,
         "history": [dict(entry) for entry in state.history],
         "baselines": asdict(baselines),
+        "divergence": state.divergence.as_dict(),
     }
 
 
-def restore_training_state(
+def restore_progress(
     stored: dict[str, Any],
     genesis: dict[str, Any],
     *,
     state: TrainingState,
-    optimizer: Any,
     fabric: Fabric,
 ) -> None:
-    """Put a stored training state back, into the optimizer as Fabric prepared it."""
-    optimizer.load_state_dict(stored["optimizer"])
-    if stored["scaler"]:
-        fabric.strategy.precision.load_state_dict(stored["scaler"])
+    """Put back where a stored run stood."""
     state.step = stored["step"]
     state.best_val_loss = stored["best_val_loss"]
     state.history = list(genesis["history"])
+    state.divergence = DivergenceRecord(**genesis.get("divergence", {}))
     state.epoch_losses = {
         name: torch.tensor(losses, device=fabric.device) for name, losses in stored["epoch_losses"].items()
     }
 
 
+def _own_part(config: PretrainingConfig, fabric: Fabric) -> slice:
+    share = config.batch_size // fabric.world_size
+    return slice(fabric.global_rank * share, (fabric.global_rank + 1) * share)
+
+
+def _set_learning_rate(optimizer: Any, config: PretrainingConfig, state: TrainingState) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, state.step) * state.divergence.learning_rate_factor
+
+
 def _training_state(fabric: Fabric, network: PretextNetwork, optimizer: Any, state: TrainingState) -> dict[str, Any]:
     return {
-        "heads": {} if network.heads is None else on_cpu(network.heads.state_dict()),
+        **learned_state(fabric, network, optimizer),
         "step": state.step,
         "best_val_loss": state.best_val_loss,
         "epoch_losses": {name: losses.tolist() for name, losses in state.epoch_losses.items()},
-        "optimizer": optimizer.state_dict(),
-        "scaler": dict(fabric.strategy.precision.state_dict()),
     }
 
 
@@ -233,12 +260,15 @@ def _finish_epoch(
     network: PretextNetwork,
     validation: ValidationPairs,
     *,
+    baselines: Baselines,
     state: TrainingState,
     steps_per_second: float,
 ) -> None:
     _share_epoch_losses(fabric, state)
     evaluation = validation.evaluate(network)
-    train_losses = {name: float(losses.cpu().double().mean()) for name, losses in state.epoch_losses.items()}
+    progress = (state.step - 1) / (config.epochs * config.iterations_per_epoch)
+    restores = validation.pretext.loss_weights(progress).get("restoration", 1.0) > 0
+    train_losses = {name: mean_of_finite(losses) for name, losses in state.epoch_losses.items()}
     named = {f"train_{name}": loss for name, loss in train_losses.items()}
     named |= {f"val_{name}": loss for name, loss in evaluation.losses.items()}
     state.history.append(
@@ -256,21 +286,14 @@ def _finish_epoch(
                 if len(evaluation.restoration) > 1
                 else {}
             ),
-            "learning_rate": learning_rate(config, state.step - 1),
+            "contrast": evaluation.contrast if restores else math.nan,
+            "learning_rate": learning_rate(config, state.step - 1) * state.divergence.learning_rate_factor,
+            "skipped_steps": state.divergence.skipped_steps
+            - sum(entry.get("skipped_steps", 0) for entry in state.history),
             "steps_per_second": steps_per_second,
         }
     )
-    _check_finite(state.history[-1])
-
-
-def _check_finite(entry: dict[str, Any]) -> None:
-    """Stop a run whose losses are not numbers any more: its weights are lost, those of earlier epochs are not."""
-    for name in ("train_loss", "val_loss"):
-        if not math.isfinite(entry[name]):
-            raise GenesisError(
-                f"epoch {entry['epoch'] + 1}: {name} is {entry[name]}; training diverged and was stopped",
-                mend="--c to go on from the last save, or --overwrite with a lower --lr to start anew",
-            )
+    state.history[-1]["collapsed"] = warn_of_collapse(state.history, baselines)
 
 
 def _share_epoch_losses(fabric: Fabric, state: TrainingState) -> None:
@@ -279,11 +302,15 @@ def _share_epoch_losses(fabric: Fabric, state: TrainingState) -> None:
         state.epoch_losses[name] = fabric.all_reduce(losses, reduce_op="mean")  # type: ignore[assignment]
 
 
-def _record_losses(config: PretrainingConfig, state: TrainingState, losses: Mapping[str, torch.Tensor]) -> None:
+def _record_losses(
+    config: PretrainingConfig, state: TrainingState, losses: Mapping[str, torch.Tensor], marked: torch.Tensor
+) -> None:
+    """Note a step's losses; NaN where nothing was learned from them."""
     for name, loss in losses.items():
         if name not in state.epoch_losses:
             state.epoch_losses[name] = torch.zeros(config.iterations_per_epoch, device=loss.device)
-        state.epoch_losses[name][state.step % config.iterations_per_epoch] = loss.detach().mean()
+        learned_from = torch.where(marked.detach().isfinite(), loss.detach().mean(), torch.nan)
+        state.epoch_losses[name][state.step % config.iterations_per_epoch] = learned_from
 
 
 def _agree(fabric: Fabric, agree_now: bool, stop: bool, save: bool) -> tuple[bool, bool]:

@@ -21,6 +21,11 @@ def count_processes(num_devices: int) -> tuple[int, int]:
     return local, int(os.environ["WORLD_SIZE"]) // local
 
 
+def was_restarted() -> bool:
+    """Whether torchrun started this process again (``--max-restarts``), after one of the run had failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
 def count_cores() -> int:
     """Cores of this machine, 1 where it does not tell."""
     return os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -91,6 +92,7 @@ def describe_run(
             **{name: version(name) for name in _PACKAGES},
         },
         "seed": config.seed,
+        "torchrun_id": os.environ.get("TORCHELASTIC_RUN_ID"),
         "citations": [*pretext.citations, NNUNET_CITATION],
     }
 

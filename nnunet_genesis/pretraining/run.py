@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from nnunet_genesis import checkpoint
-from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError
+from nnunet_genesis.errors import CheckpointError, SetupError
 from nnunet_genesis.pretraining.background import describe_background
 from nnunet_genesis.pretraining.case_samples import sample_intensities
 from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
-from nnunet_genesis.pretraining.devices import launch_fabric, should_compile
+from nnunet_genesis.pretraining.devices import launch_fabric, on_first_process, should_compile
 from nnunet_genesis.pretraining.intensities import measure_range
 from nnunet_genesis.pretraining.interruption import StopRequest
+from nnunet_genesis.pretraining.learned_state import restore_learned
 from nnunet_genesis.pretraining.loop import (
     TrainingState,
     build_optimizer,
     progress_entry,
-    restore_training_state,
+    restore_progress,
     save_latest,
     train,
 )
@@ -29,6 +30,7 @@ from nnunet_genesis.pretraining.pretext_network import PretextNetwork, build_pre
 from nnunet_genesis.pretraining.pretexts import build_pretext, check_pretext, prepare_pretext
 from nnunet_genesis.pretraining.processes import count_processes
 from nnunet_genesis.pretraining.provenance import describe_run, nnssl_adaptation_plan
+from nnunet_genesis.pretraining.rank_watch import RankWatch
 from nnunet_genesis.pretraining.run_files import (
     RunFiles,
     check_output_folder,
@@ -45,7 +47,6 @@ from nnunet_genesis.pretraining.sources import open_sources
 from nnunet_genesis.pretraining.validation import ValidationPairs, ValidationSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from lightning_fabric import Fabric
@@ -54,9 +55,6 @@ if TYPE_CHECKING:
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.source_folders import SourceFolder
-
-
-ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -126,14 +124,18 @@ def run_pretraining(
         )
     if world_size > 1:
         stop.defer()  # from the launch on, processes wait for one another
-    fabric = launch_fabric(options.device, options.num_devices, config.precision)
-    if fabric.is_global_zero:
-        options.output.mkdir(parents=True, exist_ok=True)
-    start_logging(options.output if fabric.is_global_zero else None, go_on=options.continue_run)
-    try:
-        return _run(fabric, planned, config, options, folders=folders, resumed=resumed, schedule=schedule, stop=stop)
-    finally:
-        stop_logging()
+    with RankWatch() as watch:
+        fabric = launch_fabric(options.device, options.num_devices, config.precision)
+        watch.connect(fabric)
+        if fabric.is_global_zero:
+            options.output.mkdir(parents=True, exist_ok=True)
+        start_logging(options.output if fabric.is_global_zero else None, go_on=options.continue_run)
+        try:
+            return _run(
+                fabric, planned, config, options, folders=folders, resumed=resumed, schedule=schedule, stop=stop
+            )
+        finally:
+            stop_logging()
 
 
 def _run(
@@ -180,15 +182,11 @@ def _run(
     network = build_pretext_network(learned, pretext, config.seed)
     if resumed is not None:
         check_same_data(resumed["genesis"], description, options.output / checkpoint.LATEST_NAME)
-        network.network.load_state_dict(resumed["network_weights"])
-        if network.heads is not None:
-            network.heads.load_state_dict(resumed["training_state"]["heads"])
     wrapped, optimizer = _set_up(fabric, network, config, options.device)
     state = TrainingState(step=0)
     if resumed is not None:
-        restore_training_state(
-            resumed["training_state"], resumed["genesis"], state=state, optimizer=optimizer, fabric=fabric
-        )
+        restore_learned(fabric, network, optimizer, resumed)
+        restore_progress(resumed["training_state"], resumed["genesis"], state=state, fabric=fabric)
 
     total_steps = config.epochs * config.iterations_per_epoch
     patches = pretext.training_patches(sources, config)
@@ -301,22 +299,10 @@ def _read_latest(options: RunOptions, config: PretrainingConfig) -> dict[str, An
     return content
 
 
-def on_first_process(fabric: Fabric, action: Callable[[], ResultT]) -> ResultT:
-    """Do something in the first process; all others get its result, or fail with its error."""
-    outcome: ResultT | GenesisError | OSError | None = None
-    if fabric.is_global_zero:
-        try:
-            outcome = action()
-        except (GenesisError, OSError) as error:
-            outcome = error
-    outcome = fabric.broadcast(outcome)
-    if isinstance(outcome, (GenesisError, OSError)):
-        raise outcome
-    return cast("ResultT", outcome)
-
-
 def _set_up(fabric: Fabric, network: PretextNetwork, config: PretrainingConfig, device: str) -> tuple[nn.Module, Any]:
-    optimizer = build_optimizer(network, config)
+    # One kernel skips steps by itself; the scaler of 16-mixed does so, too, and refuses such kernels.
+    fused = (device == "cuda" and not hasattr(fabric.strategy.precision, "scaler")) or None
+    optimizer = build_optimizer(network.to(fabric.device), config, fused=fused)
     compiled = cast("nn.Module", torch.compile(network)) if should_compile(device) else network
     wrapped, optimizer = fabric.setup(compiled, optimizer)
     return wrapped, optimizer

@@ -63,13 +63,23 @@ def remove_leftovers(folder: Path) -> None:
 
 def stored_config(folder: Path) -> dict[str, Any] | None:
     """Settings of the run in a folder, unfinished or finished; None where there is none or its file is damaged."""
+    genesis = _stored(folder)
+    return None if genesis is None else dict(genesis["config"])
+
+
+def was_begun_by(folder: Path, torchrun_id: str) -> bool:
+    """Whether the run in a folder was begun under a torchrun of this id; torchrun's "none" stands for no id."""
+    return torchrun_id != "none" and (_stored(folder) or {}).get("torchrun_id") == torchrun_id
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
     for name in (checkpoint.LATEST_NAME, checkpoint.FINAL_NAME):
         if (folder / name).exists():
             try:
-                config: dict[str, Any] = checkpoint.read(folder / name)["genesis"]["config"]
+                genesis: dict[str, Any] = checkpoint.read(folder / name)["genesis"]
             except CheckpointError:
                 return None  # told in full where the file is needed
-            return config
+            return genesis
     return None
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.pretext_network import PretextNetwork
     from nnunet_genesis.pretraining.pretexts.base import Pretext
 
+KINDS_OF_LOSS = ("restoration", "head")
 BLUR_SIGMAS = (0.5, 1.0, 2.0, 4.0)
 """Gaussian blurs in voxels; the best of them over all pairs is the baseline."""
 
@@ -76,12 +77,15 @@ class Evaluation:
         losses: Each loss by its name, weighed likewise.
         scores: Each score of the pretext's heads, over all pairs that it has something to say of, if there are any.
         restoration: Sum of the losses of restoration per source, as the baselines are.
+        contrast: Standard deviation of a restoration over that of its target, where voxels count: mean over pairs;
+            near 0, the network restores a constant.
     """
 
     loss: float
     losses: Mapping[str, float]
     scores: Mapping[str, float]
     restoration: Mapping[str, float]
+    contrast: float
 
 
 class ValidationPairs:
@@ -174,7 +178,7 @@ class ValidationPairs:
         values = {column: table[:, position] for position, column in enumerate(columns)}
         restoration = sum(own for (kind, _), own in values.items() if kind == "restoration")
         self._num_scored = {name: int((~own.isnan()).sum()) for (kind, name), own in values.items() if kind == "score"}
-        losses = {name: self._overall(own) for (kind, name), own in values.items() if kind != "score"}
+        losses = {name: self._overall(own) for (kind, name), own in values.items() if kind in KINDS_OF_LOSS}
         return Evaluation(
             loss=sum(loss for name, loss in losses.items() if name not in self.pretext.adversarial_losses),
             losses=losses,
@@ -184,6 +188,7 @@ class ValidationPairs:
                 if kind == "score" and not bool(own.isnan().all())
             },
             restoration=self._by_source(cast("torch.Tensor", restoration)),
+            contrast=float(values["contrast", "contrast"].nanmean()),
         )
 
     def _judge(self, network: PretextNetwork, number: int) -> dict[tuple[str, str], torch.Tensor]:
@@ -196,6 +201,7 @@ class ValidationPairs:
             "restoration": self.pretext.restoration_losses(outputs.restored, moved),
             "head": self.pretext.head_losses(outputs.heads, labels),
             "score": self.pretext.head_scores(outputs.heads, labels),
+            "contrast": {"contrast": _deviation(outputs.restored, moved) / _deviation(moved.target, moved)},
         }
         return {(kind, name): value for kind, named in kinds.items() for name, value in named.items()}
 
@@ -256,3 +262,9 @@ def _channel_means(pair: RestorationPairs) -> torch.Tensor:
     axes = tuple(range(2, pair.target.ndim))
     means = (pair.target * pair.weight).sum(axes, keepdim=True) / pair.weight.sum(axes, keepdim=True).clamp_min(1)
     return means.expand_as(pair.target)
+
+
+def _deviation(images: torch.Tensor, pair: RestorationPairs) -> torch.Tensor:
+    """Standard deviations over the voxels that count of (1, channels, *spatial): (1,), mean over channels."""
+    counts = (pair.weight > 0).expand_as(images)
+    return torch.stack([image[counts[0, 0]].float().std(correction=0) for image in images[0]]).mean()[None]

@@ -93,6 +93,19 @@ def test_identity_network_scores_the_identity_baseline(validation: ValidationPai
     assert network.training  # left in training mode
 
 
+def test_contrast_is_the_restorations_deviation_over_its_targets(validation: ValidationPairs) -> None:
+    expected = []
+    for pair in validation.pairs.values():
+        counts = pair.weight.numpy()[0, 0] > 0
+        expected.append(pair.distorted.numpy()[0, 0][counts].std() / pair.target.numpy()[0, 0][counts].std())
+    evaluation = validation.evaluate(PretextNetwork(nn.Identity(), None))
+    assert evaluation.contrast == pytest.approx(np.mean(expected), rel=1e-5)
+    assert set(evaluation.losses) == {"restoration"}
+    constant = nn.Conv3d(1, 1, 1)
+    nn.init.zeros_(constant.weight)
+    assert validation.evaluate(PretextNetwork(constant, None)).contrast < 1e-6
+
+
 def test_pairs_are_fixed_and_restored_one_by_one(validation: ValidationPairs) -> None:
     first = validation.pairs[0].distorted.clone()
     network = PretextNetwork(nn.Identity(), None)

@@ -1,0 +1,96 @@
+"""Several processes: they take the steps of one, skip together, and none waits for one that is dead."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nnunet_genesis import checkpoint, cli
+from nnunet_genesis.pretraining import run
+from tests.preprocessed import smooth_cases, write_dataset
+from tests.reliability.faults import GoesWrong, build_broken
+from tests.reliability.processes import run_in_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from pathlib import Path
+
+    from tests.reliability.effort import Effort
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A command with batches of four, on a tiny dataset."""
+    write_dataset(tmp_path, smooth_cases(4, (8, 16, 16)), (4, 8, 8), monkeypatch)
+    return ["777", "-device", "cpu", "-np", "0", "--batch-size", "4"]
+
+
+def train(rank: int, arguments: list[str], broken: dict[int, Container[int]], kills_itself: bool = False) -> None:
+    """Pretrain as one of several processes whose numbers go wrong at some steps of some ranks."""
+    if rank in broken:
+        kind = KillsItself if kills_itself else GoesWrong
+        build = partial(build_broken, broken[rank], kind=kind)
+        pytest.MonkeyPatch().setattr(run, "build_pretext", build)
+    cli.pretrain(arguments)
+
+
+class KillsItself(GoesWrong):
+    """As the system does where memory runs out."""
+
+    def enter_step(self, heads: Any, step: int, progress: float) -> None:
+        if step in self.steps:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().enter_step(heads, step, progress)
+
+
+def final(folder: Path) -> dict[str, Any]:
+    genesis: dict[str, Any] = checkpoint.read(folder / "checkpoint_final.pth")["genesis"]
+    return genesis
+
+
+def test_equal_batches_give_equal_losses(arguments: list[str], tmp_path: Path, effort: Effort) -> None:
+    """Means over the steps of an epoch, and the validation losses after them.
+
+    AdamW makes much of gradients that are nearly zero, and with them of rounding: it is compared for fewer steps.
+    """
+    largest = 0.0
+    for optimizer, steps in (("sgd", effort.times(3, 25)), ("adamw", effort.times(0, 2))):
+        if not steps:
+            continue
+        losses = {}
+        for count in (1, 2, 4) if effort.torture else (1, 2):
+            folder = tmp_path / f"{optimizer}_{count}"
+            length = ("--epochs", "2", "--iterations-per-epoch", str(steps))
+            given = [*arguments, "--optimizer", optimizer, *length, "--output", str(folder)]
+            codes = run_in_processes(train, count, tmp_path / "said", given, {})
+            assert codes == [0] * count, (tmp_path / "said" / "0.txt").read_text()
+            losses[count] = [(entry["train_loss"], entry["val_loss"]) for entry in final(folder)["history"]]
+        for count, ours in losses.items():
+            for number, (one, several) in enumerate(zip(losses[1], ours, strict=True)):
+                assert several == pytest.approx(one, rel=1e-6), (optimizer, count, number)
+                largest = max(largest, *(abs(a / b - 1) for a, b in zip(one, several, strict=True)))
+    effort.record("equal losses", {"processes": "1, 2, 4", "sgd steps": 50, "adamw steps": 4, "largest": largest})
+
+
+def test_numbers_that_go_wrong_in_one_process_skip_the_step_in_all(arguments: list[str], tmp_path: Path) -> None:
+    given = [*arguments, "--epochs", "3", "--iterations-per-epoch", "1", "--output", str(tmp_path / "out")]
+    assert run_in_processes(train, 2, tmp_path / "said", given, {1: {1}}) == [0, 0]
+    genesis = final(tmp_path / "out")
+    assert genesis["divergence"]["skipped_steps"] == 1
+    assert [entry["skipped_steps"] for entry in genesis["history"]] == [0, 1, 0]
+    losses = [entry["val_loss"] for entry in genesis["history"]]
+    assert losses[1] == losses[0], "weights of a skipped step stay as they were"
+    assert losses[2] != losses[1]
+
+
+def test_a_dead_process_ends_the_others_which_name_it(arguments: list[str], tmp_path: Path) -> None:
+    given = [*arguments, "--epochs", "500", "--output", str(tmp_path / "out")]
+    codes = run_in_processes(train, 2, tmp_path / "said", given, {1: {3}}, True)
+    assert codes == [1, -signal.SIGKILL]
+    said = (tmp_path / "said" / "0.txt").read_text()
+    assert "rank 1 is not heard of any more" in said
+    assert "Traceback" not in said
