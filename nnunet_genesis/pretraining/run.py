@@ -33,6 +33,7 @@ from nnunet_genesis.pretraining.run_files import (
     check_output_folder,
     check_same_data,
     check_same_run,
+    config_of,
     remove_results,
 )
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
@@ -93,7 +94,7 @@ def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, op
     folders = find_source_folders(planned, config)
     final = options.output / checkpoint.FINAL_NAME
     if options.continue_run and final.exists():
-        check_same_run(checkpoint.read(final)["genesis"]["config"], config, final)
+        check_same_run(config_of(checkpoint.read(final), final), config, final)
         return True
     resumed = _read_latest(options, config) if options.continue_run else None
     world_size = math.prod(count_processes(options.num_devices))
@@ -257,7 +258,7 @@ def _read_latest(options: RunOptions, config: PretrainingConfig) -> dict[str, An
         ) from error
     if "training_state" not in content:
         raise CheckpointError("the file holds weights but nothing to continue from", where=file, mend="--overwrite")
-    check_same_run(content["genesis"]["config"], config, file)
+    check_same_run(config_of(content, file), config, file)
     return content
 
 
