@@ -65,7 +65,7 @@ class PlainArray:
         self.values = _array(raw, kind, shape, "F" if is_fortran else "C")
 
 
-class _PlainUnpickler(pickle._Unpickler):  # type: ignore[misc,name-defined]
+class _PlainUnpickler(pickle._Unpickler):
     """Python's own unpickler in Python: the one in C makes room for as many values as a pickle says that it has."""
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.json_reading import read_json_object
 from nnunet_genesis.networks import build_planned_network
 from nnunet_genesis.nnunet_folders import find_dataset_name, folder_from_environment
-from nnunet_genesis.plans_checks import check_planned
+from nnunet_genesis.plans_checks import check_planned, is_plain_name
 from nnunet_genesis.plans_files import plan_again, read_dataset_json, read_splits
 from nnunet_genesis.preprocessing_facts import describe_preprocessing
 from nnunet_genesis.upstream import check_upstream
@@ -191,6 +191,8 @@ def load_planned_configuration(
     dataset_name = find_dataset_name(preprocessed, dataset_name_or_id)
     dataset_id = int(dataset_name[7:10])
     dataset_folder = preprocessed / dataset_name
+    if not is_plain_name(plans_name):
+        raise SetupError(f"-p {plans_name!r:.100}: no name of plans", where=dataset_folder, mend="-p nnUNetPlans")
     plans_file = dataset_folder / f"{plans_name}.json"
     dataset_file = dataset_folder / "dataset.json"
     for file in (plans_file, dataset_file):
@@ -205,6 +207,10 @@ def load_planned_configuration(
                 if others
                 else f"nnUNetv2_plan_experiment -d {dataset_id} -overwrite_plans_name {plans_name}",
             )
+    if not is_plain_name(configuration):
+        raise SetupError(
+            f"-c {configuration!r:.100}: no name of a configuration", where=plans_file, mend="-c 3d_fullres"
+        )
     plans = read_json_object(plans_file, plan_again(dataset_name))
     dataset_json = read_dataset_json(dataset_file)
     if not isinstance(plans.get("configurations"), dict):
@@ -291,11 +297,21 @@ def read_channel_names(dataset_json: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def list_cases(cases_folder: Path) -> list[str]:
-    """Sorted identifiers of the preprocessed cases in a folder, whatever nnU-Net's file format."""
+    """Sorted identifiers of the preprocessed cases in a folder, whatever nnU-Net's file format.
+
+    Raises:
+        SetupError: If a name cannot be written into logs and tables.
+    """
     cases = {
         file.name.removesuffix(suffix)
         for suffix in (".b2nd", ".npz", ".npy")
         for file in cases_folder.glob(f"*{suffix}")
         if not file.name.endswith(f"_seg{suffix}")
     }
+    for odd in sorted(case for case in cases if not case.isprintable()):
+        raise SetupError(
+            f"the name of the case {odd!r} holds line breaks, control characters or bytes that are no UTF-8",
+            where=cases_folder,
+            mend="rename its files, also in nnUNet_raw and in splits_final.json",
+        )
     return sorted(cases)

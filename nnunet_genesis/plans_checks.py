@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -72,12 +73,13 @@ def check_dataset_json(content: Mapping[str, Any], where: Path, mend: str) -> No
 
 
 def is_plain_name(name: object) -> bool:
-    """Whether a text names something inside a folder, and nothing outside of it, on every system."""
+    """Whether a text names something inside a folder, nothing outside of it, and can be shown."""
     return (
         isinstance(name, str)
         and name not in {"", ".", ".."}
         and len(name.encode("utf-8", "surrogatepass")) <= 255
-        and not any(letter in '/\\:*?"<>|' or not letter.isprintable() for letter in name)
+        and not any(letter in "/\\" or not letter.isprintable() for letter in name)
+        and not (os.name == "nt" and ":" in name)
     )
 
 

@@ -92,7 +92,7 @@ class Discovery:
         return cls(
             classes=tuple(
                 PseudoClass(
-                    *_numbers([one["reference"]], len(content["scans"])),
+                    _numbers([one["reference"]], len(content["scans"]))[0],
                     _triple(one["place"]),
                     _numbers(one["train"], len(content["scans"])),
                     _numbers(one["held_out"], len(content["scans"])),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from nnunet_genesis.json_reading import parse_json
 from nnunet_genesis.plans_checks import is_plain_name
@@ -91,7 +92,8 @@ def _check(case: PoolCase) -> None:
         sides = getattr(case, name)
         if not isinstance(sides, list) or len(sides) != 4 or not all(type(n) is int and 0 < n < 1 << 31 for n in sides):
             wrong.append(name)
-    if not isinstance(case.sources, list) or not case.sources or not all(isinstance(one, str) for one in case.sources):
+    sources: Any = case.sources
+    if not isinstance(sources, list) or not sources or not all(isinstance(one, str) for one in sources):
         wrong.append("sources")
     if type(case.bytes) is not int:
         wrong.append("bytes")

@@ -40,7 +40,9 @@ _WRITERS = {"genesis": write_genesis, "nnunet_v2": write_nnunet_v2, "nnssl": wri
 def _make_with(kind: str) -> Callable[[Path], Sequence[Path]]:
     def make(folder: Path) -> Sequence[Path]:
         file = folder / "checkpoint_final.pth"
-        _WRITERS[kind](file, build(**_SMALL), describe(**_SMALL))
+        # Generic_UNet of v1 has two stacks in its deepest stage, hence two blocks.
+        small = {**_SMALL, "blocks": (2, 2, 2), "decoder_blocks": 2} if kind == "nnunet_v1" else _SMALL
+        _WRITERS[kind](file, build(**small), describe(**small))
         if kind == "genesis":
             content = checkpoint.read(file)
             content["genesis"]["config"] = _CONFIG.as_dict()
