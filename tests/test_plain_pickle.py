@@ -57,6 +57,6 @@ def test_other_pickles_are_refused(tmp_path: Path, content: bytes) -> None:
 def test_nothing_is_run(tmp_path: Path) -> None:
     file = tmp_path / "case.pkl"
     file.write_bytes(pickle.dumps({"class_locations": RunsCommand(tmp_path / "canary")}))
-    with pytest.raises(DataError, match="asks for posix.system"):
+    with pytest.raises(DataError, match="it asks for"):
         read_plain_pickle(file)
     assert not (tmp_path / "canary").exists()
