@@ -135,7 +135,7 @@ def test_preprocessed_cases_of_other_names_are_refused(around: Path, name: str) 
     assert str(caught.value).replace("\n", "").isprintable()
 
 
-@pytest.mark.parametrize("name", ["line\nbreak", "..\\..\\outside", "\x1b[31mred"])
+@pytest.mark.parametrize("name", ["line\nbreak", "x\\..\\outside", "\x1b[31mred"])
 def test_test_images_of_odd_names_go_into_no_archive(around: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("nnUNet_raw", str(around))
     images = around / DATASET / "imagesTs"

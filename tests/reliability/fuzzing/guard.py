@@ -101,6 +101,21 @@ def peak() -> int:
     return _status("VmHWM")
 
 
+def seconds_used(process: int) -> float:
+    """Seconds of work of a process so far."""
+    return sum(map(int, _stat(process)[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_asleep(process: int) -> bool:
+    """Whether a process waits for something else than a processor."""
+    return _stat(process)[0] in "SD"
+
+
+def _stat(process: int) -> list[str]:
+    """What follows the name in ``/proc/PID/stat``, beginning with the state."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
+
+
 def _status(name: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
