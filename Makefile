@@ -10,7 +10,10 @@ DEMO_OUTPUT ?= demo_report
 # Releases of nnU-Net that `make test-versions` runs the tests against, each in an environment of its own (6 GB each).
 NNUNET_VERSIONS ?= 2.6.4 newest
 
-.PHONY: demo test test-slow torture test-versions lint format bench
+# In CI the versions of requirements.lock are installed, each with its checksum; elsewhere the newest that fit.
+LOCKED ?=
+
+.PHONY: demo test test-slow torture test-versions lint lock format bench
 
 demo: $(INSTALLED)
 	$(BIN)/genesis demo --output $(DEMO_OUTPUT)
@@ -38,6 +41,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/audit.py requirements.lock
+
+# The versions that CI installs, for all systems and Pythons from 3.10 on, from the public index alone.
+lock: $(INSTALLED)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --generate-hashes --upgrade \
+		--no-config --default-index https://pypi.org/simple --no-annotate --quiet \
+		--custom-compile-command "make lock" --output-file requirements.lock
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -51,8 +61,13 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.loader_memory --save
 	$(BIN)/python -m benchmarks.feeding --save feeding
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml $(if $(LOCKED),requirements.lock)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(ENVIRONMENT)
 	@echo "Installing nnU-Net, torch and this package into $(ENVIRONMENT): about 3 minutes and 6 GB the first time."
+ifeq ($(LOCKED),)
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+else
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+endif
 	touch $@

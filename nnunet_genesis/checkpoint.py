@@ -89,6 +89,12 @@ def check_written_by_us(content: Mapping[str, Any], file: Path) -> None:
     Raises:
         CheckpointError: If the format is unknown or the checksum differs.
     """
+    if not isinstance(content["genesis"], dict):
+        raise CheckpointError(
+            f"not a checkpoint of nnunet-genesis: its provenance is a {type(content['genesis']).__name__}",
+            where=file,
+            mend="use a file that genesis-pretrain-nnunet wrote",
+        )
     version = content["genesis"].get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(

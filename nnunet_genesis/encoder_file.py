@@ -10,6 +10,7 @@ from nnunet_genesis.checkpoint import CHECKSUM_KEY
 from nnunet_genesis.errors import CheckpointError
 from nnunet_genesis.interop.names import check_finite
 from nnunet_genesis.interop.source import SourceModel
+from nnunet_genesis.json_reading import parse_json
 from nnunet_genesis.plain_values import plain
 from nnunet_genesis.weights_digest import weights_digest
 
@@ -79,7 +80,7 @@ def read(file: Path) -> SourceModel:
         with safetensors.safe_open(file, framework="pt") as opened:
             text = (opened.metadata() or {}).get(KEY)
             weights = {} if text is None else {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        description = None if text is None else json.loads(text)
+        description = None if text is None else parse_json(text)
     except (safetensors.SafetensorError, ValueError) as error:
         raise CheckpointError(
             f"the file is damaged or incomplete ({error})", where=file, mend="copy or export it again"
@@ -89,6 +90,13 @@ def read(file: Path) -> SourceModel:
             f"safetensors without the description of an encoder (metadata entry {KEY})",
             where=file,
             mend="use a file that 'genesis export --encoder' wrote",
+        )
+    architecture = description.pop("architecture", None)
+    if not isinstance(architecture, (dict, type(None))):
+        raise CheckpointError(
+            f"the architecture of the encoder is a {type(architecture).__name__}",
+            where=file,
+            mend="copy or export it again",
         )
     version = description.pop("format_version", None)
     if version != FORMAT_VERSION:
@@ -105,4 +113,4 @@ def read(file: Path) -> SourceModel:
             mend="copy or export it again",
         )
     check_finite(weights, file)
-    return SourceModel(KIND, file, weights, description.pop("architecture", None), description)
+    return SourceModel(KIND, file, weights, architecture, description)

@@ -19,16 +19,28 @@ class GenesisError(Exception):
 
     def __init__(self, problem: str, *, where: str | Path | None = None, mend: str | None = None) -> None:
         self.problem, self.where, self.mend = problem, where, mend
-        lines = [problem]
+        lines = [printable(problem, "\n")]
         if where is not None:
-            lines.append(f"  where: {where}")
+            lines.append(f"  where: {printable(str(where))}")
         if mend is not None:
-            lines.append(f"  to mend it: {mend}")
+            lines.append(f"  to mend it: {printable(mend, chr(10))}")
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the three parts when the error crosses a process boundary."""
         return (_rebuild, (type(self), self.problem, self.where, self.mend))
+
+
+def printable(text: str, but: str = "") -> str:
+    """A text as a terminal can show it: names of files may hold line breaks, escape sequences and no UTF-8 at all.
+
+    Args:
+        text: Anything.
+        but: Letters that stay though they are not printable.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in but else letter.encode("unicode_escape").decode() for letter in text
+    )
 
 
 class SetupError(GenesisError):

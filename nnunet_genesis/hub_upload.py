@@ -59,7 +59,7 @@ def upload(file: Path, address: Address, *, private: bool) -> str:
 def without_case_names(genesis: Mapping[str, Any]) -> dict[str, Any]:
     """Provenance whose cases are known by the hash of their voxels alone: names may be those of patients."""
     hashed = {
-        key: {digest: digest for digest in genesis[key].values()}
+        key: {str(digest): str(digest) for digest in genesis[key].values()}
         for key in ("cases", "validation_cases")
         if isinstance(genesis.get(key), Mapping)
     }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pydoc
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.errors import CheckpointError, SetupError
+from nnunet_genesis.memory import memory_of_machine
 from nnunet_genesis.transfer.names import ENCODER_PREFIX, first_convolutions, num_stages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import nn
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 _TRUSTED_PACKAGES = ("torch.nn.", "dynamic_network_architectures.")
 """Where the classes that a file of weights names may come from; all that nnU-Net's planners write is in here."""
+_MEND_AS_WRITTEN = "use the file as it was written"
+_MOST_STAGES, _MOST_BLOCKS = 64, 1000
+"""Far more than any network has: beyond, building its layers alone would take minutes."""
 
 
 def build_network(architecture: Mapping[str, Any], input_channels: int, num_outputs: int) -> nn.Module:
@@ -46,6 +51,39 @@ def build_network(architecture: Mapping[str, Any], input_channels: int, num_outp
         deep_supervision=False,
     )
     return network
+
+
+def build_planned_network(
+    architecture: Mapping[str, Any], input_channels: int, num_outputs: int, where: Path
+) -> nn.Module:
+    """Build the network of the user's own plans, as `build_network` does.
+
+    Args:
+        architecture: The entry of the plans.
+        input_channels: Channels of the input.
+        num_outputs: Channels of the output.
+        where: The plans file.
+
+    Raises:
+        SetupError: If the entry describes no network, or one whose weights are larger than this machine's memory.
+    """
+    import torch
+
+    try:
+        _check_lengths(architecture["arch_kwargs"])
+        found = pydoc.locate(architecture["network_class_name"])  # None where nnU-Net searches for the class
+        if found is not None and not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
+            raise TypeError(f"{architecture['network_class_name']!r} is no network")
+        needed = _bytes_of_weights(architecture, input_channels, num_outputs)
+        if needed > memory_of_machine():
+            raise ValueError(f"its weights take {needed:,} bytes, the machine has {memory_of_machine():,}")
+        return build_network(architecture, input_channels, num_outputs)
+    except Exception as error:  # the classes check their arguments with whatever comes to hand
+        raise SetupError(
+            f"the network of the plans cannot be built: {type(error).__name__}: {str(error)[:300]}",
+            where=where,
+            mend="correct the entry 'architecture', or plan again with nnUNetv2_plan_experiment",
+        ) from error
 
 
 def build_source_network(source: SourceModel, input_channels: int, num_outputs: int) -> nn.Module:
@@ -95,6 +133,7 @@ def _check_size(source: SourceModel, input_channels: int, num_outputs: int) -> N
     architecture: Mapping[str, Any] = source.architecture or {}
     stages, held_stages = architecture["arch_kwargs"]["n_stages"], num_stages(source.weights)
     sizes = []
+    _check_lengths(architecture["arch_kwargs"])
     if stages == held_stages:
         with torch.device("meta"):
             network = build_network(architecture, input_channels, num_outputs)
@@ -106,8 +145,33 @@ def _check_size(source: SourceModel, input_channels: int, num_outputs: int) -> N
             + (f" and {sum(sizes)} parameters" if sizes else "")
             + f", and holds one of {held_stages} stages and {held} parameters",
             where=source.file,
-            mend="use the file as it was written",
+            mend=_MEND_AS_WRITTEN,
         )
+
+
+def _bytes_of_weights(architecture: Mapping[str, Any], input_channels: int, num_outputs: int) -> int:
+    """What a network's weights take, without taking it; 0 where a network of the user's own cannot tell."""
+    import torch
+
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            network = build_network(architecture, input_channels, num_outputs)
+    except Exception:  # what is wrong with it, building it will say
+        return 0
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
+
+
+def _check_lengths(arguments: Mapping[str, Any]) -> None:
+    """Refuse numbers of layers that nobody means.
+
+    Raises:
+        ValueError: With the number.
+    """
+    for name, value in arguments.items():
+        most = _MOST_STAGES if name == "n_stages" else _MOST_BLOCKS if name.startswith(("n_blocks", "n_conv")) else None
+        numbers = value if isinstance(value, (list, tuple)) else [value]
+        if most is not None and not all(isinstance(number, int) and 0 < number <= most for number in numbers):
+            raise ValueError(f"{name} {str(value)[:100]} (at most {most})")
 
 
 def _check_classes(source: SourceModel) -> None:
@@ -122,7 +186,9 @@ def _check_classes(source: SourceModel) -> None:
             *(arguments[key] for key in architecture["_kw_requires_import"] if arguments[key] is not None),
         ]
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"the architecture in the file is incomplete ({error!r})", where=source.file) from error
+        raise CheckpointError(
+            f"the architecture in the file is incomplete ({error!r})", where=source.file, mend=_MEND_AS_WRITTEN
+        ) from error
     for name in names:
         trusted = isinstance(name, str) and name.startswith(_TRUSTED_PACKAGES)
         found = pydoc.locate(name) if trusted else None

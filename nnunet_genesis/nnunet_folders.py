@@ -40,7 +40,7 @@ def folder_from_environment(variable: str, *, must_exist: bool = True) -> Path:
 
 def is_dataset_name(text: str) -> bool:
     """Whether a text is a name such as ``Dataset004_Hippocampus``."""
-    return re.fullmatch(r"Dataset\d{3}_.+", text) is not None
+    return re.fullmatch(r"Dataset\d{3}_[^/\\]+", text) is not None
 
 
 def datasets_of_id(dataset_id: str, *rooms: Path) -> list[str]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.networks import build_network
+from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.json_reading import read_json_object
+from nnunet_genesis.networks import build_planned_network
 from nnunet_genesis.nnunet_folders import find_dataset_folder
 from nnunet_genesis.plans import read_channel_names
+from nnunet_genesis.plans_files import plan_again, read_dataset_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from torch import nn
+
+_NO_PLANS = ("dataset.json", "splits_final.json", "dataset_fingerprint.json")
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class PlannedNetwork:
     """The network of one configuration of one plans file.
 
     Attributes:
+        file: The plans.
         plans_name: nnU-Net plans identifier.
         configuration: nnU-Net configuration.
         architecture: The ``architecture`` entry of the configuration.
@@ -33,6 +39,7 @@ class PlannedNetwork:
         normalization_schemes: nnU-Net's normalisation class per channel.
     """
 
+    file: Path
     plans_name: str
     configuration: str
     architecture: Mapping[str, Any]
@@ -44,42 +51,60 @@ class PlannedNetwork:
     normalization_schemes: tuple[str, ...]
 
     def build(self) -> nn.Module:
-        """Build the segmentation network."""
-        return build_network(self.architecture, self.input_channels, self.num_outputs)
+        """Build the segmentation network.
+
+        Raises:
+            SetupError: If the plans describe none, or one that is larger than this machine's memory.
+        """
+        return build_planned_network(self.architecture, self.input_channels, self.num_outputs, self.file)
 
 
 def list_planned_networks(dataset_name_or_id: str) -> list[PlannedNetwork]:
     """All networks of all plans of a dataset, sorted by name.
 
     Raises:
-        SetupError: If the dataset is unknown.
+        SetupError: If the dataset is unknown, or a file of it cannot be used.
     """
+    folder = find_dataset_folder(dataset_name_or_id)
+    dataset_json = read_dataset_json(folder / "dataset.json")
+    networks: list[PlannedNetwork] = []
+    for file in sorted(folder.glob("*.json")):
+        if file.name in _NO_PLANS:
+            continue
+        plans = read_json_object(file, plan_again(folder.name))
+        if "configurations" not in plans or "plans_name" not in plans:
+            continue
+        try:
+            networks += _networks_of(plans, dataset_json, file)
+        except GenesisError:
+            raise
+        except Exception as error:  # nnU-Net and we take entries for what they should be
+            raise SetupError(
+                f"the plans cannot be used: {type(error).__name__}: {str(error)[:300]}",
+                where=file,
+                mend=plan_again(folder.name),
+            ) from error
+    return networks
+
+
+def _networks_of(plans: dict[str, Any], dataset_json: dict[str, Any], file: Path) -> Iterator[PlannedNetwork]:
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    folder = find_dataset_folder(dataset_name_or_id)
-    dataset_json = json.loads((folder / "dataset.json").read_text())
-    networks = []
-    for file in sorted(folder.glob("*.json")):
-        plans = json.loads(file.read_text())
-        if not isinstance(plans, dict) or "configurations" not in plans or "plans_name" not in plans:
+    manager = PlansManager(plans)
+    for name in sorted(plans["configurations"]):
+        settings = manager.get_configuration(name)
+        if "architecture" not in settings.configuration:
             continue
-        manager = PlansManager(plans)
-        for name in sorted(plans["configurations"]):
-            settings = manager.get_configuration(name)
-            if "architecture" not in settings.configuration:
-                continue
-            networks.append(
-                PlannedNetwork(
-                    plans_name=file.stem,
-                    configuration=name,
-                    architecture=settings.configuration["architecture"],
-                    image_channels=len(read_channel_names(dataset_json)),
-                    input_channels=determine_num_input_channels(manager, settings, dataset_json),
-                    num_outputs=manager.get_label_manager(dataset_json).num_segmentation_heads,
-                    patch_size=tuple(int(n) for n in settings.patch_size),
-                    spacing=tuple(float(mm) for mm in settings.spacing)[-len(settings.patch_size) :],
-                    normalization_schemes=tuple(settings.normalization_schemes),
-                )
-            )
-    return networks
+        yield PlannedNetwork(
+            file=file,
+            plans_name=file.stem,
+            configuration=name,
+            architecture=settings.configuration["architecture"],
+            image_channels=len(read_channel_names(dataset_json)),
+            input_channels=determine_num_input_channels(manager, settings, dataset_json),
+            num_outputs=manager.get_label_manager(dataset_json).num_segmentation_heads,
+            patch_size=tuple(int(n) for n in settings.patch_size),
+            spacing=tuple(float(mm) for mm in settings.spacing)[-len(settings.patch_size) :],
+            normalization_schemes=tuple(settings.normalization_schemes),
+        )

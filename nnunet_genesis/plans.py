@@ -5,14 +5,16 @@ The only module that touches nnU-Net's managers; everything else sees `PlannedCo
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.errors import SetupError
-from nnunet_genesis.networks import build_network
+from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.json_reading import read_json_object
+from nnunet_genesis.networks import build_planned_network
 from nnunet_genesis.nnunet_folders import find_dataset_name, folder_from_environment
+from nnunet_genesis.plans_checks import check_planned, is_plain_name
+from nnunet_genesis.plans_files import plan_again, read_dataset_json, read_splits
 from nnunet_genesis.preprocessing_facts import describe_preprocessing
 from nnunet_genesis.upstream import check_upstream
 
@@ -83,8 +85,11 @@ class PlannedConfiguration:
         """
         num_axes = len(self.patch_size)
         strides = self._architecture_setting("strides")
-        per_stage = [(stride,) * num_axes if isinstance(stride, int) else tuple(stride) for stride in strides]
-        return tuple(math.prod(int(step) for step in axis) for axis in zip(*per_stage, strict=True))
+        try:
+            per_stage = [(stride,) * num_axes if isinstance(stride, int) else tuple(stride) for stride in strides]
+            return tuple(math.prod(int(step) for step in axis) for axis in zip(*per_stage, strict=True))
+        except (TypeError, ValueError) as error:
+            raise self._unusable_setting("strides", strides) from error
 
     def deepest_features(self) -> int:
         """Channels of the deepest encoder stage.
@@ -93,7 +98,10 @@ class PlannedConfiguration:
             SetupError: If the plans do not name them.
         """
         features = self._architecture_setting("features_per_stage")
-        return int(features[-1] if isinstance(features, (list, tuple)) else features)
+        try:
+            return int(features[-1] if isinstance(features, (list, tuple)) else features)
+        except (TypeError, ValueError) as error:
+            raise self._unusable_setting("features_per_stage", features) from error
 
     def _architecture_setting(self, name: str) -> Any:
         value = self.architecture["arch_kwargs"].get(name)
@@ -105,13 +113,24 @@ class PlannedConfiguration:
             )
         return value
 
+    def _unusable_setting(self, name: str, value: Any) -> SetupError:
+        return SetupError(
+            f"the network of {self.plans_name} has {name.replace('_', ' ')} that are none: {str(value)[:200]!r}",
+            where=self.dataset_folder / f"{self.plans_name}.json",
+            mend=plan_again(self.dataset_name),
+        )
+
     def build_restoration_network(self) -> nn.Module:
         """Build the network of the plans with as many outputs as image channels and without deep supervision.
 
         Returns:
             Network mapping (batch, channels, *patch_size) to the same shape, initialised as nnU-Net does.
+
+        Raises:
+            SetupError: If the plans describe no network, or one that is larger than this machine's memory.
         """
-        return build_network(self.architecture, self.num_channels, self.num_channels)
+        where = self.dataset_folder / f"{self.plans_name}.json"
+        return build_planned_network(self.architecture, self.num_channels, self.num_channels, where)
 
     def validation_cases(self, fold: int, flag: str = "--exclude-fold") -> list[str]:
         """Identifiers of the validation cases of a fold, as ``nnUNetv2_train`` will choose them.
@@ -127,7 +146,7 @@ class PlannedConfiguration:
         """
         splits_file = self.dataset_folder / "splits_final.json"
         if splits_file.is_file():
-            splits = json.loads(splits_file.read_text())
+            splits = read_splits(splits_file)
         else:
             from nnunetv2.utilities.crossval_split import generate_crossval_split
 
@@ -172,6 +191,8 @@ def load_planned_configuration(
     dataset_name = find_dataset_name(preprocessed, dataset_name_or_id)
     dataset_id = int(dataset_name[7:10])
     dataset_folder = preprocessed / dataset_name
+    if not is_plain_name(plans_name):
+        raise SetupError(f"-p {plans_name!r:.100}: no name of plans", where=dataset_folder, mend="-p nnUNetPlans")
     plans_file = dataset_folder / f"{plans_name}.json"
     dataset_file = dataset_folder / "dataset.json"
     for file in (plans_file, dataset_file):
@@ -186,13 +207,15 @@ def load_planned_configuration(
                 if others
                 else f"nnUNetv2_plan_experiment -d {dataset_id} -overwrite_plans_name {plans_name}",
             )
-    plans = _read_json(plans_file, dataset_id)
-    dataset_json = _read_json(dataset_file, dataset_id)
-    if "configurations" not in plans:
+    if not is_plain_name(configuration):
         raise SetupError(
-            "these are no nnU-Net v2 plans: no configurations",
-            where=plans_file,
-            mend="nnUNetv2_plan_experiment -d " + str(dataset_id),
+            f"-c {configuration!r:.100}: no name of a configuration", where=plans_file, mend="-c 3d_fullres"
+        )
+    plans = read_json_object(plans_file, plan_again(dataset_name))
+    dataset_json = read_dataset_json(dataset_file)
+    if not isinstance(plans.get("configurations"), dict):
+        raise SetupError(
+            "these are no nnU-Net v2 plans: no configurations", where=plans_file, mend=plan_again(dataset_name)
         )
     if configuration not in plans["configurations"]:
         raise SetupError(
@@ -200,23 +223,40 @@ def load_planned_configuration(
             where=plans_file,
             mend="-c with one of these",
         )
-
     check_upstream("plans")
+    try:
+        planned = _planned(plans, dataset_json, configuration, plans_file, results)
+        check_planned(planned, plans_file, plan_again(dataset_name))
+    except GenesisError:
+        raise
+    except Exception as error:  # nnU-Net and we take entries for what they should be
+        raise SetupError(
+            f"the plans cannot be used: configuration {configuration}: {type(error).__name__}: {str(error)[:300]}",
+            where=plans_file,
+            mend=plan_again(dataset_name),
+        ) from error
+    if needs_cases:
+        require_cases(planned)
+    return planned
+
+
+def _planned(
+    plans: dict[str, Any], dataset_json: Mapping[str, Any], configuration: str, plans_file: Path, results: Path
+) -> PlannedConfiguration:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     manager = PlansManager(plans)
     settings = manager.get_configuration(configuration)
-    cases_folder = dataset_folder / settings.data_identifier
     channel_names = read_channel_names(dataset_json)
     intensities = manager.foreground_intensity_properties_per_channel
     patch_size = tuple(int(voxels) for voxels in settings.patch_size)
-    planned = PlannedConfiguration(
-        dataset_name=dataset_name,
-        plans_name=plans_name,
+    return PlannedConfiguration(
+        dataset_name=plans_file.parent.name,
+        plans_name=plans_file.stem,
         configuration=configuration,
-        dataset_folder=dataset_folder,
-        cases_folder=cases_folder,
-        results_folder=results / dataset_name,
+        dataset_folder=plans_file.parent,
+        cases_folder=plans_file.parent / settings.data_identifier,
+        results_folder=results / plans_file.parent.name,
         patch_size=patch_size,
         batch_size=int(settings.batch_size),
         spacing=tuple(float(mm) for mm in settings.spacing)[-len(patch_size) :],
@@ -229,9 +269,6 @@ def load_planned_configuration(
         preprocessing=describe_preprocessing(plans, settings.configuration),
         plans=plans,
     )
-    if needs_cases:
-        require_cases(planned)
-    return planned
 
 
 def require_cases(planned: PlannedConfiguration) -> None:
@@ -260,23 +297,21 @@ def read_channel_names(dataset_json: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def list_cases(cases_folder: Path) -> list[str]:
-    """Sorted identifiers of the preprocessed cases in a folder, whatever nnU-Net's file format."""
+    """Sorted identifiers of the preprocessed cases in a folder, whatever nnU-Net's file format.
+
+    Raises:
+        SetupError: If a name cannot be written into logs and tables.
+    """
     cases = {
         file.name.removesuffix(suffix)
         for suffix in (".b2nd", ".npz", ".npy")
         for file in cases_folder.glob(f"*{suffix}")
         if not file.name.endswith(f"_seg{suffix}")
     }
-    return sorted(cases)
-
-
-def _read_json(file: Path, dataset_id: int) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    for odd in sorted(case for case in cases if not case.isprintable()):
         raise SetupError(
-            f"cannot be read as JSON ({error})", where=file, mend=f"nnUNetv2_plan_and_preprocess -d {dataset_id}"
-        ) from error
-    if not isinstance(content, dict):
-        raise SetupError("is no JSON object", where=file, mend=f"nnUNetv2_plan_and_preprocess -d {dataset_id}")
-    return content
+            f"the name of the case {odd!r} holds line breaks, control characters or bytes that are no UTF-8",
+            where=cases_folder,
+            mend="rename its files, also in nnUNet_raw and in splits_final.json",
+        )
+    return sorted(cases)

@@ -5,7 +5,6 @@ Reading raw images takes seconds each, so keys are kept in a file and made anew 
 
 from __future__ import annotations
 
-import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +17,9 @@ from tqdm import tqdm
 
 from nnunet_genesis.errors import DataError, GenesisError, SetupError
 from nnunet_genesis.files import write_json
+from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.nnunet_folders import folder_from_environment
+from nnunet_genesis.plans_checks import check_dataset_json
 from nnunet_genesis.scans.headers import read_header
 from nnunet_genesis.scans.voxel_hash import scan_key, shape_part
 from nnunet_genesis.upstream import check_upstream
@@ -157,7 +158,7 @@ def try_scan_keys(
 def _open_dataset(dataset_name: str) -> tuple[Path, dict[str, Any]]:
     """Folder and description of a raw dataset."""
     folder = folder_from_environment("nnUNet_raw", must_exist=False) / dataset_name
-    file = folder / "dataset.json"
+    file, mend = folder / "dataset.json", "write it as nnU-Net's documentation/dataset_format.md says"
     if not file.is_file():
         raise SetupError(
             f"the raw images of {dataset_name} are not here: no dataset.json",
@@ -165,13 +166,14 @@ def _open_dataset(dataset_name: str) -> tuple[Path, dict[str, Any]]:
             mend="point nnUNet_raw to where they are",
         )
     try:
-        description = json.loads(file.read_text())
+        description = read_json(file)
         str(description["file_ending"])
+        check_dataset_json(description, file, mend)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise SetupError(
             f"dataset.json of the raw images cannot be used ({type(error).__name__}: {error})",
             where=file,
-            mend="write it as nnU-Net's documentation/dataset_format.md says",
+            mend=mend,
         ) from error
     return folder, description
 
@@ -220,7 +222,7 @@ def _may_have_shape(file: Path, shapes: Collection[str]) -> bool:
 
 def _read_cache(file: Path) -> dict[str, dict[str, Any]]:
     try:
-        content = json.loads(file.read_text())
+        content = read_json(file)
         return {str(name): {"files": entry["files"], "key": str(entry["key"])} for name, entry in content.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}  # only a cache: keys are made again

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import TYPE_CHECKING
+
+from nnunet_genesis.errors import DataError
+from nnunet_genesis.plain_pickle import read_plain_pickle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,18 +22,29 @@ def find_absent_classes(cases_folder: Path, cases: Sequence[str], labels: Mappin
 
     Returns:
         Names of classes; empty where a case's notes are missing, because then nothing is known.
+
+    Raises:
+        DataError: If the notes of a case are damaged, or hold more than plain values.
     """
     absent = {frozenset(values): name for name, values in labels.items()}
     for case in cases:
         if not absent:
             break
-        try:
-            # nnU-Net's own file beside the case, which nnU-Net loads in the same way.
-            with (cases_folder / f"{case}.pkl").open("rb") as stream:
-                locations = pickle.load(stream)["class_locations"]
-        except (OSError, KeyError, pickle.UnpicklingError):
+        file = cases_folder / f"{case}.pkl"
+        if not file.is_file():
             return []
-        for label, voxels in locations.items():
-            if len(voxels):
-                absent.pop(frozenset(label if isinstance(label, tuple) else [label]), None)
+        properties = read_plain_pickle(file)
+        if isinstance(properties, dict) and "class_locations" not in properties:
+            return []
+        try:
+            found = [label for label, voxels in properties["class_locations"].items() if len(voxels)]
+            present = [frozenset(label if isinstance(label, tuple) else [label]) for label in found]
+        except (TypeError, AttributeError) as error:
+            raise DataError(
+                f"the properties of a case are not as nnU-Net writes them ({type(error).__name__}: {error})",
+                where=file,
+                mend="preprocess the case again: nnUNetv2_preprocess",
+            ) from error
+        for labels_of_one in present:
+            absent.pop(labels_of_one, None)
     return list(absent.values())

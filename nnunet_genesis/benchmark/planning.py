@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from nnunet_genesis.benchmark.workspace import make_workspace
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.files import replacing
 from nnunet_genesis.machine import accelerator_name, processor_name
+from nnunet_genesis.plans_files import read_dataset_json
 from nnunet_genesis.trainers.schedules import STANDARD
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def make_plan(settings: BenchmarkSettings, axes: Axes, planned: PlannedConfigura
     Raises:
         SetupError: If something asked for does not exist.
     """
-    labels = read_labels(json.loads((planned.dataset_folder / "dataset.json").read_text()))
+    labels = read_labels(read_dataset_json(planned.dataset_folder / "dataset.json"))
     record = before or Record(settings, labels, provenance=_provenance(planned))
     known = list(record.runs.values())
     length = Length(settings.epochs, settings.iterations)

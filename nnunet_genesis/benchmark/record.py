@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,8 @@ from nnunet_genesis.benchmark.scores import RunKey
 from nnunet_genesis.benchmark.settings import BenchmarkSettings
 from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.files import write_json
+from nnunet_genesis.json_reading import read_json
+from nnunet_genesis.plans_checks import is_plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,15 +79,24 @@ class Record:
         runs = {}
         for identifier, told in values["runs"].items():
             key = RunKey(told["initialisation"], told["labelled"], told["schedule"], told["seed"])
-            runs[identifier] = Run(key, told["fold"], told["trainer"])
+            runs[identifier] = Run(key, int(told["fold"]), str(told["trainer"]))
+            # The identifier names the folder of the run.
+            if runs[identifier].identifier != identifier or not is_plain_name(identifier):
+                raise ValueError(f"{identifier!r:.100} is no name of a run")
         return cls(
             settings=BenchmarkSettings.from_dict(values["settings"], file),
-            labels=dict(values["labels"]),
+            labels={name: [int(value) for value in told] for name, told in values["labels"].items()},
             subsets=[
-                Subset(**{**told, "asked": tuple(told["asked"]), "cases": tuple(told["cases"])})
+                Subset(
+                    fold=int(told["fold"]),
+                    labelled=int(told["labelled"]),
+                    draw=int(told["draw"]),
+                    asked=tuple(map(str, told["asked"])),
+                    cases=tuple(map(str, told["cases"])),
+                )
                 for told in values["subsets"]
             ],
-            initialisations=dict(values["initialisations"]),
+            initialisations={name: dict(told) for name, told in values["initialisations"].items()},
             runs=runs,
             same_control=dict(values["same_control"]),
             provenance=dict(values["provenance"]),
@@ -103,8 +113,8 @@ def read_record(folder: Path) -> Record | None:
     if not file.is_file():
         return None
     try:
-        return Record.from_dict(json.loads(file.read_text()), file)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return Record.from_dict(read_json(file), file)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise DataError(
             f"the record of the benchmark cannot be read ({type(error).__name__}: {error})",
             where=file,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from nnunet_genesis.benchmark.tolerances import finest_spacing, parse_tolerances
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.groups import groups_by_pattern, read_groups
 from nnunet_genesis.plans import list_cases
+from nnunet_genesis.plans_files import read_dataset_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ def resolve_settings(
     test_set = _resolve_test_set(request, planned, groups, seed, before)
     check_test_set(groups, test_set)
     _require_references(planned, test_set.cases)
-    labels = read_labels(json.loads((planned.dataset_folder / "dataset.json").read_text()))
+    labels = read_labels(read_dataset_json(planned.dataset_folder / "dataset.json"))
     default = finest_spacing(planned)
     tolerances = before.tolerances_mm if before else dict.fromkeys(labels, default)
     settings = BenchmarkSettings(
@@ -175,7 +175,7 @@ def _check_cases(cases: list[str], groups: Mapping[str, str], where: Path) -> li
 def _require_references(planned: PlannedConfiguration, cases: Sequence[str]) -> None:
     """nnU-Net compares with the references in the preprocessed folder, after hours of training."""
     folder = planned.dataset_folder / "gt_segmentations"
-    ending = str(json.loads((planned.dataset_folder / "dataset.json").read_text())["file_ending"])
+    ending = str(read_dataset_json(planned.dataset_folder / "dataset.json")["file_ending"])
     missing = [case for case in cases if not (folder / f"{case}{ending}").is_file()]
     if missing:
         raise SetupError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -13,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.files import write_json
+from nnunet_genesis.json_reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ class RunFolder:
     def read(self) -> dict[str, Any]:
         """The record; empty where there is none, or half of one."""
         try:
-            content = json.loads(self.record_file.read_text())
+            content = read_json(self.record_file)
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -87,8 +87,10 @@ class RunFolder:
         status = self.read().get("status")
         if status is None:
             return State.PENDING
-        # A record that says finished without scores is one whose scores were taken away, to be made again.
-        return State.INTERRUPTED if status == State.FINISHED.value else State(status)
+        known = {state.value for state in State}
+        # A record that says finished without scores is one whose scores were taken away, to be made again; one that
+        # says something else was damaged.
+        return State.INTERRUPTED if status == State.FINISHED.value or str(status) not in known else State(status)
 
     def checkpoints(self) -> list[Path]:
         """nnU-Net's checkpoints, of which there is one of a name at most."""

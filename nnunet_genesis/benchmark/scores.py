@@ -139,14 +139,17 @@ def _write(columns: list[str], lines: list[list[object]], file: Path) -> None:
 
 
 def _read(columns: list[str], file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = [column for column in columns if column not in (reader.fieldnames or [])]
-        if missing:
-            raise DataError(
-                f"no table of a benchmark: the column(s) {', '.join(missing)} are missing", where=file, mend=_MEND
-            )
-        lines = list(reader)
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            header, lines = list(reader.fieldnames or []), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"the table cannot be read ({error})", where=file, mend=_MEND) from error
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise DataError(
+            f"no table of a benchmark: the column(s) {', '.join(missing)} are missing", where=file, mend=_MEND
+        )
     for number, line in enumerate(lines, start=2):
         for column in columns:
             if not _is_valid(line[column], column):

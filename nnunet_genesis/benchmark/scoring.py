@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from nnunet_genesis.benchmark.scores import CaseScore, EpochScore, write_case_scores, write_epoch_scores
 from nnunet_genesis.benchmark.surface_metrics import compare_surfaces
 from nnunet_genesis.errors import DataError
+from nnunet_genesis.plans_files import read_dataset_json
 from nnunet_genesis.upstream import check_upstream
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _read_dice(fold: Path, labels: Mapping[str, Sequence[int]]) -> dict[str, dic
     """Dice of every class of every case; NaN where neither segmentation has it."""
     from nnunetv2.evaluation.evaluate_predictions import load_summary_json
 
-    ending = str(json.loads((fold.parent / "dataset.json").read_text())["file_ending"])
+    ending = str(read_dataset_json(fold.parent / "dataset.json")["file_ending"])
     dice: dict[str, dict[str, float]] = {}
     for entry in load_summary_json(str(fold / "validation" / "summary.json"))["metric_per_case"]:
         metrics = {
@@ -130,7 +130,7 @@ def _surface_values(
 ) -> Iterator[tuple[str, str, float]]:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    dataset_json = json.loads((dataset_folder / "dataset.json").read_text())
+    dataset_json = read_dataset_json(dataset_folder / "dataset.json")
     reader = PlansManager(str(dataset_folder / f"{record.settings.plans}.json")).image_reader_writer_class()
     file = f"{case}{dataset_json['file_ending']}"
     predicted, properties = reader.read_seg(str(predictions / file))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.plans_checks import is_plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +84,31 @@ class BenchmarkSettings:
         settings: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
-        return cls(**settings)
+        made = cls(**settings)
+        _check_types(made)
+        return made
+
+
+def _check_types(settings: BenchmarkSettings) -> None:
+    """Refuse settings that were not written by `BenchmarkSettings.as_dict`.
+
+    Raises:
+        TypeError, ValueError: With the first one.
+    """
+    for name in ("dataset", "plans", "configuration"):
+        if not is_plain_name(getattr(settings, name)):
+            raise ValueError(f"{name} {getattr(settings, name)!r:.100} is no name")
+    names = (*settings.test_cases, *settings.left_out, *settings.groups)
+    if not all(map(is_plain_name, names)) or not set(settings.test_cases) <= set(settings.groups):
+        raise ValueError("the test cases and groups are no names of cases")
+    whole = (settings.epochs, settings.iterations, settings.subset_seed)
+    if not all(value is None or type(value) is int for value in whole) or settings.subset_draws not in SUBSET_DRAWS:
+        raise ValueError(f"epochs, iterations or draws are none: {whole}, {settings.subset_draws!r:.100}")
+    if not all(0 <= mm < math.inf for mm in settings.tolerances_mm.values()):
+        raise ValueError("the tolerances are no numbers of millimetres")
+    texts = (settings.plans_sha256, settings.device, *settings.groups.values())
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("the groups, the device or the checksum of the plans are no texts")
 
 
 def digest_plans(planned: PlannedConfiguration) -> str:

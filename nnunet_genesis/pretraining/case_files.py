@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
+from math import prod
+from typing import TYPE_CHECKING, Any, Protocol
 
 import blosc2
 import numpy as np
 
 from nnunet_genesis.errors import DataError
+from nnunet_genesis.memory import memory_of_machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,8 +18,19 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+_FRAME, _ARRAY_ALONE = (2, b"b2frame\0"), (91, b"\xde\x00\x01\xa4b2nd")
+"""Places and bytes at the beginning of a ``.b2nd`` file whose only description is that of an array (C-Blosc2's
+README_CFRAME_FORMAT and README_B2ND_METALAYER). Files of blosc2 may also describe an expression to be computed or an
+array on a server, which some versions of blosc2 follow when they open the file."""
+
+
 class CaseArray(Protocol):
     """An image (channels, *spatial) that reads only what is sliced."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers."""
+        ...
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,6 +66,7 @@ def open_case(file: Path) -> CaseArray:
     """
     try:
         if file.suffix == ".b2nd":
+            _require_array(file)
             # Memory mapping of blosc2 files fails on Windows (nnU-Net issue 2723).
             mapping = {} if os.name == "nt" else {"mmap_mode": "r"}
             array: CaseArray = blosc2.open(urlpath=str(file), mode="r", dparams={"nthreads": 1}, **mapping)
@@ -60,7 +74,10 @@ def open_case(file: Path) -> CaseArray:
             array = np.load(file, mmap_mode="r")
         else:
             with np.load(file) as archive:
+                _require_memory(sum(entry.file_size for entry in archive.zip.infolist()))
                 array = archive["data"]
+        if not hasattr(array, "shape") or np.dtype(array.dtype).kind not in "biuf":
+            raise ValueError("it holds something else than an array of numbers")
     except Exception as error:  # damaged files raise whatever their format's reader happens to stumble over
         raise _unreadable(file, error) from error
     return array
@@ -90,7 +107,23 @@ def read_whole(file: Path) -> npt.NDArray[np.float32]:
         DataError: If the file is missing or damaged.
     """
     array = open_case(file)
+    try:
+        _require_memory(4 * prod(array.shape))
+    except ValueError as error:
+        raise _unreadable(file, error) from error
     return read_part(array, tuple(slice(None) for _ in array.shape), file)
+
+
+def _require_array(file: Path) -> None:
+    with file.open("rb") as stream:
+        start = stream.read(128)
+    if any(start[place : place + len(wanted)] != wanted for place, wanted in (_FRAME, _ARRAY_ALONE)):
+        raise ValueError("it does not begin as a file of blosc2 that holds an array and nothing else")
+
+
+def _require_memory(needed: int) -> None:
+    if needed > memory_of_machine():
+        raise ValueError(f"it claims {needed:,} bytes, the machine has {memory_of_machine():,}")
 
 
 def _unreadable(file: Path, error: Exception) -> DataError:

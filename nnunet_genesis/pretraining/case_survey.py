@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from nnunet_genesis.errors import DataError
 from nnunet_genesis.files import replacing
+from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.pretraining.case_files import find_case_file, read_whole
-from nnunet_genesis.pretraining.foreground import encode_map, foreground_mask, map_foreground
+from nnunet_genesis.pretraining.foreground import decode_map, encode_map, foreground_mask, map_foreground
 from nnunet_genesis.scans.voxel_hash import hash_voxels
 
 if TYPE_CHECKING:
@@ -118,7 +119,14 @@ def _keep(kept_in: Path, records: dict[str, CaseRecord]) -> None:
 
 def _read_known(kept_in: Path) -> dict[str, CaseRecord]:
     try:
-        content = json.loads(kept_in.read_text())
-        return {case: CaseRecord(**record) for case, record in content.items()}
+        content = read_json(kept_in)
+        known = {case: CaseRecord(**record) for case, record in content.items()}
+        for record in known.values():
+            decode_map(record.foreground)
+            if len(record.shape) != 4 or not all(type(side) is int for side in record.shape):
+                raise TypeError("shape")
+            if not isinstance(record.sha256, str):
+                raise TypeError("sha256")
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # a missing or unreadable survey is only a cache: it is made again
+    return known

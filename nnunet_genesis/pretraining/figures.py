@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from nnunet_genesis.figure_text import names_as_they_are
 from nnunet_genesis.files import replacing
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class RestorationExample:
     weight: torch.Tensor
 
 
+@names_as_they_are
 def draw_progress(
     file: Path,
     history: Sequence[dict[str, Any]],
@@ -111,6 +113,7 @@ def source_loss(name: str) -> str:
     return f"val_loss {name}"
 
 
+@names_as_they_are
 def draw_restorations(
     file: Path, examples: Sequence[RestorationExample], spacing: tuple[float, ...], title: str
 ) -> None:

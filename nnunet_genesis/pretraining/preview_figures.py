@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from nnunet_genesis.figure_text import names_as_they_are
 from nnunet_genesis.pretraining.figures import central_slice, pixel_aspect
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class PreviewRow:
     after: torch.Tensor
 
 
+@names_as_they_are
 def draw_preview(file: Path, rows: Sequence[PreviewRow], spacing: tuple[float, ...], title: str) -> None:
     """Draw a row per patch: the central slice across the axis with the largest spacing, and its histograms."""
     axis = int(np.argmax(spacing)) if len(spacing) == 3 else 0

@@ -36,6 +36,7 @@ from nnunet_genesis.pretraining.run_files import (
     check_output_folder,
     check_same_data,
     check_same_run,
+    config_of,
     remove_leftovers,
     remove_results,
 )
@@ -109,7 +110,7 @@ def run_pretraining(
     check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
     final = options.output / checkpoint.FINAL_NAME
     if options.continue_run and final.exists():
-        check_same_run(checkpoint.read(final)["genesis"]["config"], config, final)
+        check_same_run(config_of(checkpoint.read(final), final), config, final)
         (options.output / checkpoint.LATEST_NAME).unlink(missing_ok=True)  # killed after writing the one above
         remove_leftovers(options.output)
         return True
@@ -295,7 +296,7 @@ def _read_latest(options: RunOptions, config: PretrainingConfig) -> dict[str, An
         ) from error
     if "training_state" not in content:
         raise CheckpointError("the file holds weights but nothing to continue from", where=file, mend="--overwrite")
-    check_same_run(content["genesis"]["config"], config, file)
+    check_same_run(config_of(content, file), config, file)
     return content
 
 

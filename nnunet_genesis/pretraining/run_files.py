@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
-from nnunet_genesis.errors import CheckpointError, SetupError
+from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError
 from nnunet_genesis.files import remove_parts
 from nnunet_genesis.weights_digest import weights_digest
 
@@ -76,11 +76,29 @@ def _stored(folder: Path) -> dict[str, Any] | None:
     for name in (checkpoint.LATEST_NAME, checkpoint.FINAL_NAME):
         if (folder / name).exists():
             try:
-                genesis: dict[str, Any] = checkpoint.read(folder / name)["genesis"]
+                content = checkpoint.read(folder / name)
+                config_of(content, folder / name)
             except CheckpointError:
                 return None  # told in full where the file is needed
+            genesis: dict[str, Any] = content["genesis"]
             return genesis
     return None
+
+
+def config_of(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """The settings that a checkpoint was made with.
+
+    Raises:
+        CheckpointError: If it does not tell them, as a converted one.
+    """
+    config = content["genesis"].get("config")
+    if not isinstance(config, dict):
+        raise CheckpointError(
+            "the file does not tell the settings of its pretraining",
+            where=file,
+            mend="use a file that genesis-pretrain-nnunet wrote, or start anew with --output",
+        )
+    return config
 
 
 def check_same_data(stored: Mapping[str, Any], now: Mapping[str, Any], file: Path) -> None:
@@ -110,7 +128,16 @@ def check_same_run(stored: Mapping[str, Any], config: PretrainingConfig, file: P
     Raises:
         SetupError: Listing every setting that differs.
     """
-    wanted, before = config.as_dict(), PretrainingConfig.from_dict(stored).as_dict()
+    try:
+        wanted, before = config.as_dict(), PretrainingConfig.from_dict(stored).as_dict()
+    except (GenesisError, TypeError, ValueError, AttributeError) as error:
+        told = error.problem if isinstance(error, GenesisError) else f"{type(error).__name__}: {error}"
+        mend = error.mend if isinstance(error, GenesisError) else None
+        raise CheckpointError(
+            f"the settings in the file cannot be used: {told[:300]}",
+            where=file,
+            mend=mend or "use another checkpoint of the same folder, or start anew with --output",
+        ) from error
     differing = [
         f"    {name}: {before[name]!r} in the file, {wanted[name]!r} now"
         for name in wanted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.nnunet_folders import datasets_of_id, find_dataset_folder, is_dataset_name
 from nnunet_genesis.plans import list_cases, load_planned_configuration, require_cases
 from nnunet_genesis.preprocessing_facts import describe_differences
@@ -130,7 +130,7 @@ def _find_agreeing_plans(planned: PlannedConfiguration, dataset: str) -> Planned
     told = []
     for file in sorted(folder.glob("*.json"), key=lambda file: (file.stem != planned.plans_name, file.name)):
         try:
-            configurations = list(json.loads(file.read_text())["configurations"])
+            configurations = list(read_json(file)["configurations"])
         except (OSError, ValueError, TypeError, KeyError):
             continue  # dataset.json and splits_final.json are no plans
         for configuration in configurations:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nnunet_genesis.figure_text import names_as_they_are
 from nnunet_genesis.files import replacing
 from nnunet_genesis.probing.projection import project
 
@@ -23,6 +24,7 @@ _PANEL, _LEGEND, _TITLE, _DPI = 3.9, 0.3, 0.5, 100
 """Inches of a panel, of a row of the legend and of the title, and dots per inch."""
 
 
+@names_as_they_are
 def draw_probe(file: Path, result: ProbeResult, title: str, *, by_umap: bool = False) -> None:
     """Draw patches as small marks and the means of scans as large ones; readers see all of the file or nothing.
 

@@ -35,6 +35,19 @@ class Reason(str, Enum):
         return self.value
 
 
+_MENDS = {
+    Reason.UNREADABLE: "copy the scan again from where it comes from, or leave it out",
+    Reason.EMPTY: "copy the scan again from where it comes from, or leave it out",
+    Reason.CONSTANT: "leave it out: nothing can be learnt from it",
+    Reason.FEW_VALUES: "leave label maps out",
+    Reason.NOT_FINITE: "replace these voxels by numbers, or leave the scan out",
+    Reason.CHANNELS: "give files with the channels of the plans, or --single-channel",
+    Reason.DIMENSIONS: "give volumes, or leave it out",
+    Reason.SPACING: "correct the spacing in its header",
+    Reason.TOO_LARGE: "a higher --max-voxels, if the machine has the memory",
+}
+
+
 class ScanProblem(DataError):
     """One scan cannot be used; a pool goes on without it.
 
@@ -42,13 +55,13 @@ class ScanProblem(DataError):
         reason: The kind of problem.
         problem: What is wrong, with the offending value.
         where: The file or folder it concerns.
-        mend: What mends it.
+        mend: What mends it; where nothing is said, what mends such scans as a rule.
     """
 
     def __init__(
         self, reason: Reason, problem: str, *, where: str | Path | None = None, mend: str | None = None
     ) -> None:
-        super().__init__(problem, where=where, mend=mend)
+        super().__init__(problem, where=where, mend=mend or _MENDS.get(reason))
         self.reason = reason
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.errors import DataError, SetupError, printable
+from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.plans import read_channel_names
+from nnunet_genesis.plans_checks import check_dataset_json, is_plain_name
 from nnunet_genesis.pretraining.unlabeled.raw_datasets import find_raw_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
+_MEND = "nnUNetv2_convert_MSD_dataset -i FOLDER, or write it as nnU-Net documents its format"
+_CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,15 @@ def find_test_images(dataset_name_or_id: str) -> TestImages:
     name, folder = find_raw_images(dataset_name_or_id, "imagesTs")
     file = folder.parent / "dataset.json"
     try:
-        dataset_json = json.loads(file.read_text())
+        dataset_json = read_json(file)
         ending, channels = dataset_json["file_ending"], len(read_channel_names(dataset_json))
         dict(dataset_json["labels"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        check_dataset_json(dataset_json, file, _MEND)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetupError(
             f"no dataset.json of nnU-Net v2 ({type(error).__name__}: {error})",
             where=file,
-            mend="nnUNetv2_convert_MSD_dataset -i FOLDER, or write it as nnU-Net documents its format",
+            mend=_MEND,
         ) from error
     found: dict[str, dict[int, Path]] = {}
     for image in sorted(folder.glob(f"*{ending}")):
@@ -67,8 +70,9 @@ def find_test_images(dataset_name_or_id: str) -> TestImages:
         raise SetupError(
             f"no image named CASE_0000{ending}", where=folder, mend="put the challenge's test images into it"
         )
-    problems = [
-        f"{case}: channels {', '.join(f'{number:04d}' for number in sorted(files))} of {channels}"
+    problems = [f"{printable(case)}: no name that an archive can hold" for case in found if not is_plain_name(case)]
+    problems += [
+        f"{printable(case)}: channels {', '.join(f'{number:04d}' for number in sorted(files))} of {channels}"
         for case, files in found.items()
         if sorted(files) != list(range(channels))
     ]
@@ -77,9 +81,9 @@ def find_test_images(dataset_name_or_id: str) -> TestImages:
         problems.append(f"{len(found)} cases, and {file} tells of {told_cases} (numTest)")
     if problems:
         raise DataError(
-            "the test images are not complete:\n" + "\n".join(f"    {problem}" for problem in problems),
+            "the test images cannot be used:\n" + "\n".join(f"    {problem}" for problem in problems),
             where=folder,
-            mend="copy the missing files, or correct dataset.json",
+            mend="copy the missing files, rename odd ones, or correct dataset.json",
         )
     cases = {case: tuple(files[number] for number in sorted(files)) for case, files in found.items()}
     return TestImages(name, folder, dataset_json, ending, cases)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.submission.labels import describe_labels, has_regions, read_labels
 
 if TYPE_CHECKING:
@@ -39,15 +39,15 @@ def find_label_map(images: TestImages, words: Sequence[str], task_json: Path | N
     if task_json is None:
         return parse_label_map(words, read_labels(images.dataset_json))
     try:
-        challenge = json.loads(task_json.read_text())
+        challenge = read_json(task_json)
         names = {str(int(value)): str(name) for value, name in challenge["labels"].items()}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        tests = {Path(str(test)).name for test in challenge.get("test", ())}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise SetupError(
             f"--task-json: no dataset.json of the Decathlon ({type(error).__name__}: {error})",
             where=task_json,
             mend="give the file in the folder that was downloaded, e.g. Task03_Liver/dataset.json",
         ) from error
-    tests = {Path(str(test)).name for test in challenge.get("test", ())}
     own = {f"{case}{images.ending}" for case in images.cases}
     if tests and tests != own:
         raise DataError(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.json_reading import read_json, read_json_object
 from nnunet_genesis.nnunet_folders import folder_from_environment
+from nnunet_genesis.plans_checks import is_plain_name
 
+_MEND = "put it back: nnUNetv2_train writes it when it begins"
 FIVE_FOLDS = ("0", "1", "2", "3", "4")
 FINAL_CHECKPOINT = "checkpoint_final.pth"
 RECOMMENDATION = "inference_information.json"
@@ -122,11 +124,14 @@ def _read_recommendation(results: Path) -> tuple[list[str], tuple[str, ...]] | N
     if not file.is_file():
         return None
     try:
-        told = json.loads(file.read_text())
+        told = read_json(file)
         models = told["best_model_or_ensemble"]["selected_model_or_models"]
         names = [f"{model['trainer']}__{model['plans_identifier']}__{model['configuration']}" for model in models]
-        return names, tuple(str(fold) for fold in told["folds"])
-    except (ValueError, KeyError, TypeError) as error:
+        folds = tuple(str(fold) for fold in told["folds"])
+        if not all(map(is_plain_name, (*names, *folds))):
+            raise ValueError(f"names of models and folds: {str([*names, *folds])[:200]}")
+        return names, folds
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetupError(
             f"not as nnU-Net writes it ({type(error).__name__}: {error})",
             where=file,
@@ -140,8 +145,8 @@ def _open_model(folder: Path, folds: tuple[str, ...] | None, checkpoint_name: st
         raise SetupError(
             "no model folder of nnU-Net (TRAINER__PLANS__CONFIGURATION)", where=folder, mend=f"there are: {there}"
         )
-    plans = _read_json(folder / "plans.json")
-    _read_json(folder / "dataset.json")
+    plans = read_json_object(folder / "plans.json", _MEND)
+    read_json_object(folder / "dataset.json", _MEND)
     trained = sorted(file.parent.name.removeprefix("fold_") for file in folder.glob(f"fold_*/{checkpoint_name}"))
     if folds is None:
         folds = ("all",) if trained == ["all"] else FIVE_FOLDS
@@ -168,15 +173,14 @@ def _previous_stage(plans: dict[str, Any], folder: Path) -> Path | None:
 
     check_upstream("plans")
     trainer, identifier, configuration = folder.name.split("__")
-    stage = PlansManager(plans).get_configuration(configuration).previous_stage_name
-    return None if stage is None else folder.parent / f"{trainer}__{identifier}__{stage}"
-
-
-def _read_json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+        stage = PlansManager(plans).get_configuration(configuration).previous_stage_name
+    except Exception as error:  # nnU-Net takes entries for what they should be
         raise SetupError(
-            f"cannot be read ({type(error).__name__})", where=file, mend="nnUNetv2_train writes it when it begins"
+            f"the plans cannot be used: {type(error).__name__}: {str(error)[:200]}",
+            where=folder / "plans.json",
+            mend=_MEND,
         ) from error
-    return dict(content)
+    if stage is not None and not is_plain_name(stage):
+        raise SetupError(f"the previous stage {stage!r:.100} is no name", where=folder / "plans.json", mend=_MEND)
+    return None if stage is None else folder.parent / f"{trainer}__{identifier}__{stage}"

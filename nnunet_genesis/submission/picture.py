@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from nnunet_genesis.figure_text import names_as_they_are
 from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.figures import pixel_aspect
 from nnunet_genesis.submission.volumes import Library, choose_library, read_voxels
@@ -28,6 +29,7 @@ COLORS = ("tab:red", "tab:green", "tab:blue", "tab:orange", "tab:purple", "tab:c
 _OPACITY = 0.5
 
 
+@names_as_they_are
 def draw_contact_sheet(
     file: Path, predictions: Path, images: TestImages, labels: Mapping[int, str], title: str
 ) -> None:
@@ -58,7 +60,7 @@ def draw_contact_sheet(
         panel.set_axis_off()
     for panel, (name, part) in zip(panels, slices.items(), strict=False):
         _draw(panel, part, drawn)
-        panel.set_title(_shorten(name, 28), fontsize=8, parse_math=False)
+        panel.set_title(_shorten(name, 28), fontsize=8)
     handles = [
         Patch(color=_color(value), alpha=_OPACITY + 0.2, label=f"{value} {_shorten(labels[value], 20)}")
         for value in in_legend
@@ -67,7 +69,7 @@ def draw_contact_sheet(
         legend = figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns, fontsize=8)
         if len(drawn) > len(in_legend):
             legend.set_title(f"the first {len(in_legend)} of {len(drawn)} labels in the picture")
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.suptitle(title, fontsize=10)
     with replacing(file) as part_file:
         figure.savefig(part_file, dpi=100, format="png")
 

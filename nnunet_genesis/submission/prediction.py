@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 import subprocess
@@ -13,6 +12,7 @@ from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.executables import find_executable
 from nnunet_genesis.files import write_json
+from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.submission.checks import check_prediction
 
 if TYPE_CHECKING:
@@ -182,8 +182,10 @@ def _predict(
 def _check_made_by(folder: Path, made_by: Mapping[str, Any]) -> None:
     file = folder / MADE_BY
     try:
-        before = json.loads(file.read_text()) if file.exists() else None
+        before = read_json(file) if file.exists() else None
     except ValueError:
+        before = {}
+    if not isinstance(before, (dict, type(None))):
         before = {}
     if before is None and folder.is_dir() and any(folder.iterdir()):
         before = {}

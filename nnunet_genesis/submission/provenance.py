@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis import __version__
 from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.files import write_json
+from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.trainers.genesis import INIT_FILE
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ def seen_test_cases(models: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _read_initialization(file: Path) -> dict[str, Any] | None:
     try:
-        told = json.loads(file.read_text())
+        told = read_json(file)
     except (OSError, ValueError):
+        return None
+    if not isinstance(told, dict):
         return None
     return {name: told[name] for name in _INITIALIZATION if name in told}

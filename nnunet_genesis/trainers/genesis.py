@@ -12,6 +12,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_genesis import __version__
 from nnunet_genesis.errors import GenesisError
+from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.trainers.cpu_autocast import (
     CPU_AUTOCAST_VARIABLE,
     LossInSinglePrecision,
@@ -195,7 +196,7 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
     def _recorded_seed(self) -> int | None:
         """The seed that the run in the output folder began with."""
         try:
-            seed = json.loads(Path(self.output_folder, INIT_FILE).read_text())["seed"]
+            seed = read_json(Path(self.output_folder, INIT_FILE))["seed"]
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return seed if isinstance(seed, int) else None

@@ -12,6 +12,7 @@ from nnunet_genesis.benchmark.figures.style import DPI, Styles, labelled_of, leg
 from nnunet_genesis.benchmark.scores import SCRATCH
 from nnunet_genesis.benchmark.statistics.comparison import Arm, arms_of
 from nnunet_genesis.benchmark.statistics.convergence import mean_curve
+from nnunet_genesis.figure_text import names_as_they_are
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.benchmark.statistics.convergence import Convergence
 
 
+@names_as_they_are
 def draw_convergence(
     file: Path, curves: Mapping[RunKey, NDArray[np.float64]], reached: Sequence[Convergence], styles: Styles
 ) -> None:

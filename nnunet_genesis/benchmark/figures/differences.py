@@ -18,6 +18,7 @@ from nnunet_genesis.benchmark.figures.style import (
     schedules_of,
 )
 from nnunet_genesis.benchmark.scores import SCRATCH
+from nnunet_genesis.figure_text import names_as_they_are
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _BAND = "0.8"
 
 
+@names_as_they_are
 def draw_differences(file: Path, comparisons: Sequence[Comparison], styles: Styles) -> None:
     """Draw a panel per schedule: a point per patient, and the mean with its 95 % interval.
 

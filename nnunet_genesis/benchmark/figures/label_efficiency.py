@@ -17,6 +17,7 @@ from nnunet_genesis.benchmark.figures.style import (
 )
 from nnunet_genesis.benchmark.scores import SCRATCH
 from nnunet_genesis.benchmark.statistics.comparison import arms_of
+from nnunet_genesis.figure_text import names_as_they_are
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ _BESIDE = 0.06
 """How far single trainings stand beside their mean, in places of the axis."""
 
 
+@names_as_they_are
 def draw_label_efficiency(file: Path, rows: Sequence[tuple[MetricTable, Sequence[Comparison]]], styles: Styles) -> None:
     """Draw a row of panels per metric and a column per schedule.
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nnunet_genesis.benchmark.figures.style import DPI, legend_below
+from nnunet_genesis.figure_text import names_as_they_are
 from nnunet_genesis.pretraining.figures import pixel_aspect
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Example:
     spacing: tuple[float, ...]
 
 
+@names_as_they_are
 def draw_overlays(file: Path, examples: Sequence[Example], labels: Mapping[str, Sequence[int]]) -> None:
     """Draw a row per case and a panel per segmentation, in the slice with the largest area of the reference.
 

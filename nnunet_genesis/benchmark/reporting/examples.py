@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from nnunet_genesis.benchmark.runs import Run, control_of
 from nnunet_genesis.benchmark.scores import SCRATCH, RunKey
 from nnunet_genesis.benchmark.workspace import preprocessed_folder
 from nnunet_genesis.errors import GenesisError
+from nnunet_genesis.plans_files import read_dataset_json
 from nnunet_genesis.raw_scan_keys import find_raw_cases
 from nnunet_genesis.trainers.schedules import STANDARD
 
@@ -85,7 +85,7 @@ class _Files:
         settings = record.settings
         self._record, self._folder = record, folder
         self._dataset = preprocessed_folder(folder) / settings.dataset
-        description = json.loads((self._dataset / "dataset.json").read_text())
+        description = read_dataset_json(self._dataset / "dataset.json")
         self._ending = str(description["file_ending"])
         self.reader: Any = PlansManager(str(self._dataset / f"{settings.plans}.json")).image_reader_writer_class()
         self._images: dict[str, list[Path]] = {}

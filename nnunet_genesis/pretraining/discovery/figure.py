@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from nnunet_genesis.figure_text import names_as_they_are
 from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.case_files import open_case, read_part
 from nnunet_genesis.pretraining.discovery.geometry import find_centres, first_voxels, size_in_voxels
@@ -29,6 +30,7 @@ _WIDTH, _TITLE, _DPI = 1.75, 0.7, 80
 _COLOUR = "tab:orange"
 
 
+@names_as_they_are
 def draw_discovery(
     file: Path, discovery: Discovery, sources: Sequence[Source], title: str, *, num_classes: int = MAX_CLASSES
 ) -> None:

@@ -91,11 +91,16 @@ class Discovery:
         """
         return cls(
             classes=tuple(
-                PseudoClass(int(one["reference"]), _triple(one["place"]), tuple(one["train"]), tuple(one["held_out"]))
+                PseudoClass(
+                    _numbers([one["reference"]], len(content["scans"]))[0],
+                    _triple(one["place"]),
+                    _numbers(one["train"], len(content["scans"])),
+                    _numbers(one["held_out"], len(content["scans"])),
+                )
                 for one in content["classes"]
             ),
             scans=tuple(
-                DiscoveredScan(one["source"], one["case"], tuple((int(a), int(b)) for a, b in one["box"]))
+                DiscoveredScan(str(one["source"]), str(one["case"]), tuple((int(a), int(b)) for a, b in one["box"]))
                 for one in content["scans"]
             ),
             crop_size=tuple(int(voxels) for voxels in content["crop_size"]),
@@ -103,6 +108,13 @@ class Discovery:
             report=dict(content["report"]),
             provenance=dict(content["provenance"]),
         )
+
+
+def _numbers(values: Any, end: int) -> tuple[int, ...]:
+    """Numbers of scans, of which there are so many."""
+    if not all(type(value) is int and 0 <= value < end for value in values):
+        raise ValueError(f"{str(values)[:100]} are no numbers of the {end} scans")
+    return tuple(values)
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

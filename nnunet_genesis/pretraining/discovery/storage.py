@@ -12,6 +12,7 @@ from nnunet_genesis import __version__, hub
 from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.errors import CheckpointError
 from nnunet_genesis.files import replacing
+from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.pretraining.discovery.result import Discovery
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ def read_discovery(file: Path) -> Discovery:
         CheckpointError: If the file is damaged.
     """
     try:
-        return Discovery.from_dict(json.loads(file.read_text()))
-    except (ValueError, KeyError, TypeError) as error:
+        return Discovery.from_dict(read_json(file))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(
             f"the kept discovery cannot be read ({type(error).__name__}: {error})",
             where=file,

@@ -5,7 +5,6 @@ This runs in worker processes (`worker`); nothing of a scan leaves them but a fi
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnunet_genesis.plans_files import read_dataset_json
 from nnunet_genesis.pretraining.foreground import encode_map, foreground_mask, map_foreground
 from nnunet_genesis.pretraining.unlabeled.case_statistics import describe_intensities
 from nnunet_genesis.pretraining.unlabeled.image_storage import write_image
@@ -76,7 +76,7 @@ class ScanPreprocessor:
         self.job = job
         self._manager = PlansManager(dict(planned.plans))
         self._settings = self._manager.get_configuration(planned.configuration)
-        self._dataset = json.loads((planned.dataset_folder / "dataset.json").read_text())
+        self._dataset = read_dataset_json(planned.dataset_folder / "dataset.json")
         self._reader = self._manager.image_reader_writer_class()
         self._preprocessor = self._settings.preprocessor_class(verbose=False)
         self._rules = reading_rules(planned, job.max_voxels)

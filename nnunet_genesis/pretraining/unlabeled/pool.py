@@ -13,6 +13,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.preprocessing_facts import describe_differences
 from nnunet_genesis.pretraining.single_channel import single_channel_plans
 from nnunet_genesis.pretraining.unlabeled.pool_case import PoolCase, read_line, write_line, write_removal
@@ -74,10 +75,10 @@ class Pool:
             SetupError: Naming every fact that differs.
         """
         try:
-            description = json.loads(self.pool_file.read_text())
-            stored = description["preprocessing"]
+            description = read_json(self.pool_file)
+            stored = dict(description["preprocessing"])
             version = int(description["format_version"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
             raise DataError(
                 f"pool {self.name} has no readable description ({type(error).__name__}: {error})",
                 where=self.pool_file,
@@ -109,7 +110,7 @@ class Pool:
 
     def count_channels(self) -> int:
         """Channels of its scans; the pool was opened before, so that its description is there."""
-        return int(json.loads(self.pool_file.read_text())["preprocessing"]["channels"])
+        return int(read_json(self.pool_file)["preprocessing"]["channels"])
 
     def read_cases(self) -> list[PoolCase]:
         """Read the lines of all cases, the later one where a case was done again, none where it was removed.
@@ -122,12 +123,13 @@ class Pool:
         if not self.cases_file.exists():
             return []
         cases: dict[str, PoolCase] = {}
-        lines = self.cases_file.read_text(encoding="utf-8").split("\n")
+        # Bytes that are no UTF-8 spoil their line alone.
+        lines = self.cases_file.read_bytes().split(b"\n")
         for number, line in enumerate(lines, start=1):
             if not line or number == len(lines):
                 continue  # the text after the last line break is empty, or a line that was never finished
             try:
-                read_line(line, cases)
+                read_line(line.decode(), cases)
             except (ValueError, TypeError, KeyError) as error:
                 raise DataError(
                     f"line {number} of the pool's list of cases cannot be read ({type(error).__name__}: {error})",

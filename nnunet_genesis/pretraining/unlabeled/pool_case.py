@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from nnunet_genesis.json_reading import parse_json
+from nnunet_genesis.plans_checks import is_plain_name
+from nnunet_genesis.pretraining.foreground import decode_map
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,34 @@ def read_line(line: str, cases: dict[str, PoolCase]) -> None:
         cases: Cases of the lines before, by name; changed.
 
     Raises:
-        ValueError: If it is no JSON.
+        ValueError: If it is no JSON, or a value cannot be what it stands for.
         TypeError: If it is no JSON object.
         KeyError: If a value is missing.
     """
-    content = json.loads(line)
+    content = parse_json(line)
     if isinstance(content, dict) and content.get("removed") is True:
-        cases.pop(content["identifier"], None)
+        cases.pop(str(content["identifier"]), None)
         return
     case = PoolCase(**{field.name: content[field.name] for field in fields(PoolCase)})
+    _check(case)
     cases[case.identifier] = case
+
+
+def _check(case: PoolCase) -> None:
+    """Refuse values that would fail or do harm where they are used: `file` is removed with its case."""
+    texts = ("identifier", "file", "sha256", "scan", "raw_sha256", "foreground", "signature")
+    wrong = [name for name in texts if not isinstance(getattr(case, name), str)]
+    wrong += [name for name in ("identifier", "file") if name not in wrong and not is_plain_name(getattr(case, name))]
+    for name in ("shape", "raw_shape"):
+        sides = getattr(case, name)
+        if not isinstance(sides, list) or len(sides) != 4 or not all(type(n) is int and 0 < n < 1 << 31 for n in sides):
+            wrong.append(name)
+    sources: Any = case.sources
+    if not isinstance(sources, list) or not sources or not all(isinstance(one, str) for one in sources):
+        wrong.append("sources")
+    if type(case.bytes) is not int:
+        wrong.append("bytes")
+    if wrong:
+        told = {name: str(getattr(case, name))[:100] for name in wrong}
+        raise ValueError(f"values that a case cannot have: {told}")
+    decode_map(case.foreground)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from nnunet_genesis.json_reading import read_json
 
 if TYPE_CHECKING:
     from nnunet_genesis.plans import PlannedConfiguration
@@ -35,7 +36,7 @@ def note_build(pool: Pool, planned: PlannedConfiguration, options: BuildOptions)
             "command": options.command,
         }
     )
-    description = json.loads(pool.pool_file.read_text())
+    description = read_json(pool.pool_file)
     commands = description.setdefault("commands", [])
     dropped = _list_exclusions(commands) - set(options.exclusions)
     commands.append(

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nnunet_genesis.errors import DataError
+from nnunet_genesis.errors import DataError, printable
 from nnunet_genesis.pretraining.unlabeled.pool import PARTIAL_FOLDER
 from nnunet_genesis.scans.problems import Reason
 
@@ -108,7 +108,7 @@ def describe_outcome(outcome: BuildOutcome) -> list[str]:
             f"use it: genesis-pretrain-nnunet {planned.dataset_name} -c {planned.configuration} -p {planned.plans_name}"
             f" --pools {name}"
         )
-    return [_printable(line) for line in lines]
+    return [printable(line) for line in lines]
 
 
 def check_outcome(outcome: BuildOutcome, *, strict: bool) -> None:
@@ -119,11 +119,13 @@ def check_outcome(outcome: BuildOutcome, *, strict: bool) -> None:
     """
     report = outcome.folder / REPORT_FILE
     if strict and outcome.broken:
-        listed = [f"    {bad.identifier}: {bad.reason.value}: {bad.detail}" for bad in outcome.broken[:_MAX_LISTED]]
+        listed = [
+            printable(f"    {bad.identifier}: {bad.reason.value}: {bad.detail}") for bad in outcome.broken[:_MAX_LISTED]
+        ]
         more = len(outcome.broken) - len(listed)
         listed += [f"    and {more} more"] if more > 0 else []
         raise DataError(
-            _printable(f"--strict: {_count(len(outcome.broken))} cannot be used:\n" + "\n".join(listed)),
+            f"--strict: {_count(len(outcome.broken))} cannot be used:\n" + "\n".join(listed),
             where=report,
             mend="mend or remove these scans and run the same command again; the others are done",
         )
@@ -158,7 +160,3 @@ def _describe_changes(outcome: BuildOutcome) -> list[str]:
 
 def _count(number: int) -> str:
     return f"{number:,} scan" + ("" if number == 1 else "s")
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from nnunet_genesis.figure_text import names_as_they_are
 from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.case_files import open_case, read_part
 from nnunet_genesis.pretraining.figures import pixel_aspect
@@ -26,6 +27,7 @@ MAX_RANGES = 60
 """Cases whose intensities are drawn."""
 
 
+@names_as_they_are
 def draw_pool(file: Path, outcome: BuildOutcome) -> None:
     """Draw up to 12 evenly chosen cases with their foreground maps, intensities, sizes, and counts of skipped scans.
 
@@ -76,7 +78,7 @@ def _draw_case(panel: Any, folder: Path, case: PoolCase) -> None:
         panel.contour(shares, levels=[127.5], colors="tab:orange", linewidths=0.8)
     size = " x ".join(str(side) for side in case.shape[1:])
     name = case.identifier if len(case.identifier) <= 28 else f"{case.identifier[:25]}..."
-    panel.set_title(f"{name}\n{size}, {case.foreground_share:.0%} foreground", fontsize=7, parse_math=False)
+    panel.set_title(f"{name}\n{size}, {case.foreground_share:.0%} foreground", fontsize=7)
 
 
 def _spread(cells: npt.NDArray[np.uint8], shape: Sequence[int]) -> npt.NDArray[np.uint8]:
@@ -100,7 +102,7 @@ def _draw_intensities(panel: Any, outcome: BuildOutcome) -> None:
     panel.set_xlabel("scan")
     panel.set_ylabel("raw intensity")
     channel = outcome.planned.channel_names[0]
-    panel.set_title(f"{channel}: 0.5 to 99.5 percentile, median", fontsize=9, parse_math=False)
+    panel.set_title(f"{channel}: 0.5 to 99.5 percentile, median", fontsize=9)
 
 
 def _draw_sizes(panel: Any, outcome: BuildOutcome) -> None:

@@ -27,6 +27,15 @@ class JobError(Exception):
     """The input is not what the algorithm was made for."""
 
 
+class _Postprocessing(pickle.Unpickler):
+    """Reads what ``nnUNetv2_determine_postprocessing`` wrote: nnU-Net's own functions, and their arguments."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module != "nnunetv2.postprocessing.remove_connected_components":
+            raise JobError(f"the postprocessing names {module}.{name}, which is none of nnU-Net's")
+        return super().find_class(module, name)
+
+
 def find_images(folder: Path, slugs: list[str]) -> list[Path]:
     """Find the image of each channel: the only one in ``images/SLUG``.
 
@@ -108,7 +117,7 @@ def predict(config: dict[str, Any], channels: list[Path], work: Path, device_nam
         from nnunetv2.postprocessing.remove_connected_components import apply_postprocessing_to_folder
 
         with (HERE / config["postprocessing"]).open("rb") as stream:
-            functions, arguments = pickle.load(stream)
+            functions, arguments = _Postprocessing(stream).load()
         before, last = last, work / "postprocessed"
         apply_postprocessing_to_folder(
             str(before), str(last), functions, arguments, str(outputs[-1] / "plans.json"),

@@ -1,0 +1,1 @@
+"""Every reader of files is given damaged and hostile ones, in processes of their own."""
