@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ import torch
 
 from nnunet_genesis.errors import CheckpointError
 from nnunet_genesis.interop.safe_reading import read_safely
+from nnunet_genesis.storage import storage_error, system_error_in
 from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ FOLDER_PREFIX = "GenesisPretraining_"
 FINAL_NAME = "checkpoint_final.pth"
 LATEST_NAME = "checkpoint_latest.pth"
 BEST_NAME = "checkpoint_best.pth"
+TEMPORARY_SUFFIX = ".tmp"
 
 
 def folder_name(pretext: str, plans_name: str, configuration: str) -> str:
@@ -49,8 +52,21 @@ def write(file: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint so that a reader sees the old file or the new one, never a part.
 
     The content goes to a temporary name in the same folder, is flushed to the disk, and is renamed.
+
+    Raises:
+        StorageError: If it cannot be written; what the file held stays.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".tmp")
+    try:
+        _write(file, content)
+    except Exception as error:
+        reason = system_error_in(error)  # torch's own error tells nothing of a full disk
+        if reason is None:
+            raise
+        raise storage_error(reason, file, _count_bytes(content)) from error
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=TEMPORARY_SUFFIX)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             torch.save(content, stream)
@@ -59,8 +75,15 @@ def write(file: Path, content: dict[str, Any]) -> None:
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(file)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder has vanished
+            Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote checkpoints left; only for who alone writes there."""
+    for file in folder.glob(f".checkpoint_*.pth.*{TEMPORARY_SUFFIX}"):
+        file.unlink(missing_ok=True)
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -112,6 +135,21 @@ def sha256_of_file(file: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _count_bytes(content: Any) -> int:
+    """Bytes of all tensors in plain containers, each counted once."""
+    found: dict[int, int] = {}
+    pending = [content]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, torch.Tensor):
+            found[one.data_ptr()] = one.numel() * one.element_size()
+        elif isinstance(one, (list, tuple)):
+            pending += one
+        elif isinstance(one, dict):
+            pending += one.values()
+    return sum(found.values())
 
 
 def _umask() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -22,7 +21,8 @@ from nnunet_genesis.cli_unlabeled import add_unlabeled_command
 from nnunet_genesis.cli_weights import add_weight_commands
 from nnunet_genesis.config import OPTIMIZERS, PRECISIONS
 from nnunet_genesis.errors import GenesisError, SetupError
-from nnunet_genesis.pretraining.processes import loader_workers
+from nnunet_genesis.pretraining.processes import is_first_process, loader_workers
+from nnunet_genesis.storage import cannot_write, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +52,11 @@ def _exit_with(action: Callable[[], int]) -> None:
         sys.stderr.write(f"error: {error}\n")
         code = EXIT_ERROR
     except OSError as error:
-        sys.stderr.write(f"error: {error.strerror or error}\n  where: {error.filename or 'unknown file'}\n")
+        where = Path(error.filename) if isinstance(error.filename, str) else None
+        told = storage_error(error, where) if where is not None and cannot_write(error) else None
+        sys.stderr.write(f"error: {told or error.strerror or error}\n")
+        if told is None:
+            sys.stderr.write(f"  where: {error.filename or 'unknown file'}\n")
         code = EXIT_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -152,7 +156,7 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
             command=shlex.join(["genesis-pretrain-nnunet", *continuing, "--c"]),
         ),
     )
-    is_first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    is_first = is_first_process()
     if finished and is_first:
         sys.stdout.write(f"{output / checkpoint.FINAL_NAME}\n")
         if options.output is not None:

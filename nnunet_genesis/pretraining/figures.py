@@ -100,7 +100,7 @@ def draw_progress(
     bottom.set_xlabel("epoch")
     bottom.set_ylim(bottom=0)
     bottom.grid(alpha=0.3)
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=110, format="png")
 
 
 def source_loss(name: str) -> str:
@@ -151,7 +151,7 @@ def draw_restorations(
     for row, name in enumerate(ROWS):
         grid[row, 0].set_ylabel(name)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(file, dpi=90)
+    figure.savefig(file, dpi=90, format="png")
 
 
 def choose_examples(labels: Sequence[str]) -> list[int]:

@@ -12,7 +12,7 @@ import torch
 from nnunet_genesis.errors import GenesisError
 from nnunet_genesis.pretraining.feeding import batches_on_device
 from nnunet_genesis.pretraining.figures import source_loss
-from nnunet_genesis.pretraining.run_files import on_cpu
+from nnunet_genesis.pretraining.run_files import SECONDS_UNTIL_RETRY, on_cpu
 from nnunet_genesis.pretraining.seeds import Stream, torch_generator
 
 if TYPE_CHECKING:
@@ -155,15 +155,17 @@ def train(
         stops, saves = _agree(fabric, agree_now, stop.requested, save_is_due)
         if (stops or saves) and state.step < total_steps:
             _share_epoch_losses(fabric, state)
+            saved = True
             if monitor is not None and all(bool(losses.isfinite().all()) for losses in state.epoch_losses.values()):
-                files.write_latest(
+                saved = files.write_latest(
                     network.network,
                     progress_entry(state, baselines),
                     _training_state(fabric, network, optimizer, state),
+                    ends=stops,
                 )
             # A process that ended earlier would make the launcher kill the one that is still writing.
             fabric.barrier()
-            last_save = time.monotonic()
+            last_save = time.monotonic() - (0 if saved else SECONDS_BETWEEN_SAVES - SECONDS_UNTIL_RETRY)
         if stops:
             return state.step == total_steps
     return True

@@ -21,6 +21,14 @@ def count_processes(num_devices: int) -> tuple[int, int]:
     return local, int(os.environ["WORLD_SIZE"]) // local
 
 
+def is_first_process() -> bool:
+    """Whether this process is the first of its run, by the environment that its launcher made."""
+    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if variable in os.environ:
+            return os.environ[variable] == "0"
+    return True
+
+
 def count_cores() -> int:
     """Cores of this machine, 1 where it does not tell."""
     return os.cpu_count() or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -26,7 +27,7 @@ from nnunet_genesis.pretraining.loop import (
 from nnunet_genesis.pretraining.monitor import LOGGER, Monitor, start_logging, stop_logging
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork, build_pretext_network
 from nnunet_genesis.pretraining.pretexts import build_pretext, check_pretext, prepare_pretext
-from nnunet_genesis.pretraining.processes import count_processes
+from nnunet_genesis.pretraining.processes import count_processes, is_first_process
 from nnunet_genesis.pretraining.provenance import describe_run, nnssl_adaptation_plan
 from nnunet_genesis.pretraining.run_files import (
     RunFiles,
@@ -35,6 +36,7 @@ from nnunet_genesis.pretraining.run_files import (
     check_same_run,
     remove_results,
 )
+from nnunet_genesis.pretraining.run_lock import locked_folder
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
 from nnunet_genesis.pretraining.single_channel import join_channels, learned_plans, with_channels_drawn
 from nnunet_genesis.pretraining.source_folders import find_source_folders
@@ -91,20 +93,37 @@ def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, op
     check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
     check_pretext(config, learned_plans(planned, config))
     folders = find_source_folders(planned, config)
-    final = options.output / checkpoint.FINAL_NAME
-    if options.continue_run and final.exists():
-        check_same_run(checkpoint.read(final)["genesis"]["config"], config, final)
-        return True
-    resumed = _read_latest(options, config) if options.continue_run else None
     world_size = math.prod(count_processes(options.num_devices))
     if config.batch_size % world_size:
         raise SetupError(
             f"a batch of {config.batch_size} cannot be divided among {world_size} processes",
             mend=f"--batch-size {math.ceil(config.batch_size / world_size) * world_size}",
         )
+    if _is_finished(options, config):
+        return True
+    with locked_folder(options.output) if is_first_process() else nullcontext():
+        # Another process may have written the folder until now.
+        check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
+        if is_first_process():
+            checkpoint.remove_leftovers(options.output)
+        return _is_finished(options, config) or _launch(planned, config, options, folders)
+
+
+def _is_finished(options: RunOptions, config: PretrainingConfig) -> bool:
+    """Whether ``--c`` finds nothing to do."""
+    final = options.output / checkpoint.FINAL_NAME
+    if not (options.continue_run and final.exists()):
+        return False
+    check_same_run(checkpoint.read(final)["genesis"]["config"], config, final)
+    return True
+
+
+def _launch(
+    planned: PlannedConfiguration, config: PretrainingConfig, options: RunOptions, folders: list[SourceFolder]
+) -> bool:
+    """Start the processes of a run, and run."""
+    resumed = _read_latest(options, config) if options.continue_run else None
     fabric = launch_fabric(options.device, options.num_devices, config.precision)
-    if fabric.is_global_zero:
-        options.output.mkdir(parents=True, exist_ok=True)
     start_logging(options.output if fabric.is_global_zero else None)
     try:
         return _run(fabric, planned, config, options, folders=folders, resumed=resumed)
@@ -185,6 +204,7 @@ def _run(
     )
     baselines = validation.baselines()
     files = RunFiles(options.output, description, nnssl_adaptation_plan(learned))
+    on_first_process(fabric, lambda: files.check_space(network))
     LOGGER.info(
         "%s on %s, %s, %s; batch %d on %d process(es), %s",
         config.pretext,
