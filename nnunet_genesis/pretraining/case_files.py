@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Protocol
 
 import blosc2
 import numpy as np
 
-from nnunet_genesis.errors import DataError
+from nnunet_genesis.errors import DataError, GenesisError, SetupError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+
+
+_OUT_OF = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_AGAIN = "preprocess it again: nnUNetv2_preprocess, or genesis preprocess-unlabeled for a pool"
 
 
 class CaseArray(Protocol):
@@ -75,12 +80,19 @@ def read_part(array: CaseArray, part: tuple[slice, ...], file: Path) -> npt.NDAr
         file: For the message.
 
     Raises:
-        DataError: If the file is damaged there.
+        DataError: If the file is damaged there, or holds NaN or infinite values.
     """
     try:
-        return np.require(array[part], np.float32, ["C", "O", "W", "E"])
+        voxels = np.require(array[part], np.float32, ["C", "O", "W", "E"])
     except Exception as error:  # see open_case
         raise _unreadable(file, error) from error
+    # One quick pass: the sum of squares is finite unless a voxel is not, or unless it overflows, which is rare.
+    flat = voxels.reshape(-1)
+    if not np.isfinite(np.dot(flat, flat)) and not np.isfinite(voxels).all():
+        raise DataError(
+            "the preprocessed case holds NaN or infinite values", where=file, mend=f"mend its raw image, then {_AGAIN}"
+        )
+    return voxels
 
 
 def read_whole(file: Path) -> npt.NDArray[np.float32]:
@@ -93,15 +105,21 @@ def read_whole(file: Path) -> npt.NDArray[np.float32]:
     return read_part(array, tuple(slice(None) for _ in array.shape), file)
 
 
-def _unreadable(file: Path, error: Exception) -> DataError:
+def _unreadable(file: Path, error: Exception) -> GenesisError:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OUT_OF):
+        return SetupError(
+            f"this process is out of memory or of files that it may have open ({type(error).__name__}: {error})",
+            where=file,
+            mend="fewer loader processes (-np), or ulimit -n 4096",
+        )
     if isinstance(error, FileNotFoundError):
         return _vanished(file)
     return DataError(
         f"the preprocessed case cannot be read ({type(error).__name__}: {error})",
         where=file,
-        mend="preprocess it again: nnUNetv2_preprocess, or genesis preprocess-unlabeled for a pool",
+        mend=_AGAIN,
     )
 
 
 def _vanished(file: Path) -> DataError:
-    return DataError(f"the preprocessed case {file.stem} has vanished", where=file, mend="preprocess it again")
+    return DataError(f"the preprocessed case {file.stem} has vanished", where=file, mend=_AGAIN)

@@ -13,9 +13,11 @@ from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError
 from nnunet_genesis.pretraining.background import describe_background
 from nnunet_genesis.pretraining.case_samples import sample_intensities
+from nnunet_genesis.pretraining.damage import collate
 from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
-from nnunet_genesis.pretraining.devices import launch_fabric, should_compile
-from nnunet_genesis.pretraining.intensities import measure_range
+from nnunet_genesis.pretraining.dead_loaders import naming_dead_loaders
+from nnunet_genesis.pretraining.devices import check_device, launch_fabric, should_compile
+from nnunet_genesis.pretraining.intensities import IntensityRange, measure_range
 from nnunet_genesis.pretraining.interruption import StopRequest
 from nnunet_genesis.pretraining.loop import (
     TrainingState,
@@ -29,11 +31,13 @@ from nnunet_genesis.pretraining.pretext_network import PretextNetwork, build_pre
 from nnunet_genesis.pretraining.pretexts import build_pretext, check_pretext, prepare_pretext
 from nnunet_genesis.pretraining.processes import count_processes, is_first_process
 from nnunet_genesis.pretraining.provenance import describe_run, nnssl_adaptation_plan
+from nnunet_genesis.pretraining.quarantine import Quarantine
 from nnunet_genesis.pretraining.run_files import (
     RunFiles,
     check_output_folder,
     check_same_data,
     check_same_run,
+    mending_command,
     remove_results,
 )
 from nnunet_genesis.pretraining.run_lock import locked_folder
@@ -53,6 +57,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.source_folders import SourceFolder
+    from nnunet_genesis.pretraining.sources import Source
 
 
 ResultT = TypeVar("ResultT")
@@ -99,6 +104,7 @@ def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, op
             f"a batch of {config.batch_size} cannot be divided among {world_size} processes",
             mend=f"--batch-size {math.ceil(config.batch_size / world_size) * world_size}",
         )
+    check_device(options.device, options.num_devices, config.precision)
     if _is_finished(options, config):
         return True
     with locked_folder(options.output) if is_first_process() else nullcontext():
@@ -154,8 +160,8 @@ def _run(
         ),
     )
     learned = learned_plans(planned, config)
-    samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=options.workers)
-    intensities = measure_range(learned, join_channels(samples) if config.single_channel else samples)
+    intensities = _measure_range(learned, sources, config, options, resumed)
+    quarantine = _open_quarantine(fabric, planned, config, options, sources=sources, resumed=resumed)
     prepared = on_first_process(
         fabric,
         lambda: prepare_pretext(
@@ -169,7 +175,10 @@ def _run(
         ),
     )
     pretext = build_pretext(config, learned, intensities, prepared)
-    description = describe_run(learned, config, sources=sources, intensities=intensities, pretext=pretext)
+    description = {
+        **describe_run(learned, config, sources=sources, intensities=intensities, pretext=pretext),
+        "quarantined_cases": quarantine.names,  # it grows
+    }
     network = build_pretext_network(learned, pretext, config.seed)
     if resumed is not None:
         check_same_data(resumed["genesis"], description, options.output / checkpoint.LATEST_NAME)
@@ -185,15 +194,22 @@ def _run(
 
     total_steps = config.epochs * config.iterations_per_epoch
     patches = pretext.training_patches(sources, config)
+    replaced = quarantine.training(with_channels_drawn(patches, config), math.prod(pretext.patch_size))
     loader = build_loader(
-        with_channels_drawn(patches, config),
+        replaced,
         StepSampler(state.step, total_steps, config.batch_size, fabric.global_rank, fabric.world_size),
         workers=options.workers,
         pin_memory=options.device == "cuda",
+        collate=collate,
     )
     validation = ValidationPairs(
         [
-            ValidationSource(source.name, with_channels_drawn(held_out, config), source.chance, number)
+            ValidationSource(
+                source.name,
+                quarantine.held_out(with_channels_drawn(held_out, config), source),
+                source.chance,
+                number,
+            )
             for number, source in enumerate(sources)
             if len(source.validation) and (held_out := pretext.validation_patches(source, config)) is not None
         ],
@@ -229,7 +245,7 @@ def _run(
             options.output, title=title, spacing=planned.spacing, total_steps=total_steps, first_step=state.step
         )
     try:
-        with StopRequest() as stop:
+        with StopRequest() as stop, naming_dead_loaders(options.workers):
             finished = train(
                 fabric,
                 config,
@@ -237,7 +253,7 @@ def _run(
                 wrapped=wrapped,
                 optimizer=optimizer,
                 pretext=pretext,
-                batches=loader,
+                batches=quarantine.watch(loader, replaced, fabric, first_step=state.step, batch_size=config.batch_size),
                 validation=validation,
                 baselines=baselines,
                 state=state,
@@ -254,6 +270,39 @@ def _run(
     elif not finished:
         LOGGER.info("stopped after step %d of %d; continue with:\n  %s", state.step, total_steps, options.command)
     return finished
+
+
+def _measure_range(
+    learned: PlannedConfiguration,
+    sources: list[Source],
+    config: PretrainingConfig,
+    options: RunOptions,
+    resumed: dict[str, Any] | None,
+) -> IntensityRange:
+    """Measure the intensities of the cases; a continued run, some of whose cases may be damaged, knows them."""
+    if resumed is not None:
+        stored = resumed["genesis"]["intensity_range"]
+        return IntensityRange(**{name: tuple(values) for name, values in stored.items()})
+    samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=options.workers)
+    return measure_range(learned, join_channels(samples) if config.single_channel else samples)
+
+
+def _open_quarantine(
+    fabric: Fabric,
+    planned: PlannedConfiguration,
+    config: PretrainingConfig,
+    options: RunOptions,
+    *,
+    sources: list[Source],
+    resumed: dict[str, Any] | None,
+) -> Quarantine:
+    mend = mending_command(planned, config.pools)
+    quarantine = Quarantine(options.output, sources, mend, writes=fabric.is_global_zero)
+    if resumed is None:
+        quarantine.start_anew()
+    else:
+        quarantine.restore(on_first_process(fabric, lambda: quarantine.take_over(options.workers)))
+    return quarantine
 
 
 def _read_latest(options: RunOptions, config: PretrainingConfig) -> dict[str, Any] | None:

@@ -14,11 +14,13 @@ from nnunet_genesis.storage import check_free_space
 from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import torch
     from torch import nn
+
+    from nnunet_genesis.plans import PlannedConfiguration
 
 LOGGER = logging.getLogger("nnunet_genesis")
 WEIGHTS_ON_DISK = 7
@@ -113,6 +115,13 @@ def check_same_run(stored: Mapping[str, Any], config: PretrainingConfig, file: P
             where=file,
             mend="leave these flags out (stored settings are used), or start anew with --output",
         )
+
+
+def mending_command(planned: PlannedConfiguration, pools: Sequence[str]) -> str:
+    """What makes damaged preprocessed cases anew, in words and commands."""
+    own = f"nnUNetv2_preprocess -d {planned.dataset_name[7:10]} -p {planned.plans_name} -c {planned.configuration}"
+    again = f"or, for cases of a pool, its genesis preprocess-unlabeled command ({planned.pools_folder}/POOL/pool.json)"
+    return f"preprocess again: {own}" + (f", {again}" if pools else "")
 
 
 class RunFiles:
