@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ import torch
 from nnunet_genesis.errors import CheckpointError
 from nnunet_genesis.files import flush_folder
 from nnunet_genesis.interop.safe_reading import read_safely
+from nnunet_genesis.storage import storage_error, system_error_in
 from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
@@ -50,7 +52,20 @@ def write(file: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint so that a reader sees the old file or the new one, never a part.
 
     The content goes to a temporary name in the same folder, is flushed to the disk, and is renamed.
+
+    Raises:
+        StorageError: If it cannot be written; what the file held stays.
     """
+    try:
+        _write(file, content)
+    except Exception as error:
+        reason = system_error_in(error)  # torch's own error tells nothing of a full disk
+        if reason is None:
+            raise
+        raise storage_error(reason, file, _count_bytes(content)) from error
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -61,7 +76,8 @@ def write(file: Path, content: dict[str, Any]) -> None:
         Path(temporary).replace(file)
         flush_folder(file.parent)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder has vanished
+            Path(temporary).unlink(missing_ok=True)
         raise
 
 
@@ -120,6 +136,21 @@ def sha256_of_file(file: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _count_bytes(content: Any) -> int:
+    """Bytes of all tensors in plain containers, each counted once."""
+    found: dict[int, int] = {}
+    pending = [content]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, torch.Tensor):
+            found[one.data_ptr()] = one.numel() * one.element_size()
+        elif isinstance(one, (list, tuple)):
+            pending += one
+        elif isinstance(one, dict):
+            pending += one.values()
+    return sum(found.values())
 
 
 def _umask() -> int:

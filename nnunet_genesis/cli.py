@@ -23,8 +23,9 @@ from nnunet_genesis.cli_weights import add_weight_commands
 from nnunet_genesis.config import OPTIMIZERS, PRECISIONS
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.pretraining.interruption import EXIT_INTERRUPTED, EXIT_REQUEUE, StoppedEarly, StopRequest
-from nnunet_genesis.pretraining.processes import loader_workers, was_restarted
+from nnunet_genesis.pretraining.processes import is_first_process, loader_workers, was_restarted
 from nnunet_genesis.pretraining.saving import DEFAULT_MINUTES
+from nnunet_genesis.storage import cannot_write, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +54,11 @@ def _exit_with(action: Callable[[], int]) -> None:
         sys.stderr.write(f"error: {error}\n")
         code = EXIT_ERROR
     except OSError as error:
-        sys.stderr.write(f"error: {error.strerror or error}\n  where: {error.filename or 'unknown file'}\n")
+        where = Path(error.filename) if isinstance(error.filename, str) else None
+        told = storage_error(error, where) if where is not None and cannot_write(error) else None
+        sys.stderr.write(f"error: {told or error.strerror or error}\n")
+        if told is None:
+            sys.stderr.write(f"  where: {error.filename or 'unknown file'}\n")
         code = EXIT_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -139,7 +144,7 @@ def _genesis_parser() -> argparse.ArgumentParser:
 
 
 def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
-    is_first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    is_first = is_first_process()
     continuing = [word for word in given if word not in ("--overwrite", "--c")]
     command = shlex.join(["genesis-pretrain-nnunet", *continuing, "--c"])
     with StopRequest() as stop:

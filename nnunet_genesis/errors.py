@@ -51,6 +51,10 @@ class DataError(GenesisError):
     """A preprocessed case or a folder of cases cannot be used."""
 
 
+class StorageError(GenesisError):
+    """A file or folder cannot be written: full disk, read-only, no permission, vanished."""
+
+
 class CheckpointError(GenesisError):
     """A checkpoint is missing, damaged, unsafe or of another kind."""
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nnunet_genesis import checkpoint
-from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.errors import CheckpointError, StorageError
 from tests.hostile import RunsCommand
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", save_half)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match="the disk is full; checkpoint_latest"):
         checkpoint.write(file, content(2.0))
     monkeypatch.undo()
     assert os.listdir(tmp_path) == ["checkpoint_latest.pth"]  # noqa: PTH208

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import blosc2
 import numpy as np
 
-from nnunet_genesis.errors import DataError
+from nnunet_genesis.errors import DataError, GenesisError, SetupError
 from nnunet_genesis.memory import memory_of_machine
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _FRAME, _ARRAY_ALONE = (2, b"b2frame\0"), (91, b"\xde\x00\x01\xa4b2nd")
 """Places and bytes at the beginning of a ``.b2nd`` file whose only description is that of an array (C-Blosc2's
 README_CFRAME_FORMAT and README_B2ND_METALAYER). Files of blosc2 may also describe an expression to be computed or an
 array on a server, which some versions of blosc2 follow when they open the file."""
+_OUT_OF = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_AGAIN = "preprocess it again: nnUNetv2_preprocess, or genesis preprocess-unlabeled for a pool"
 
 
 class CaseArray(Protocol):
@@ -92,12 +95,19 @@ def read_part(array: CaseArray, part: tuple[slice, ...], file: Path) -> npt.NDAr
         file: For the message.
 
     Raises:
-        DataError: If the file is damaged there.
+        DataError: If the file is damaged there, or holds NaN or infinite values.
     """
     try:
-        return np.require(array[part], np.float32, ["C", "O", "W", "E"])
+        voxels = np.require(array[part], np.float32, ["C", "O", "W", "E"])
     except Exception as error:  # see open_case
         raise _unreadable(file, error) from error
+    # One quick pass: the sum of squares is finite unless a voxel is not, or unless it overflows, which is rare.
+    flat = voxels.reshape(-1)
+    if not np.isfinite(np.dot(flat, flat)) and not np.isfinite(voxels).all():
+        raise DataError(
+            "the preprocessed case holds NaN or infinite values", where=file, mend=f"mend its raw image, then {_AGAIN}"
+        )
+    return voxels
 
 
 def read_whole(file: Path) -> npt.NDArray[np.float32]:
@@ -126,15 +136,21 @@ def _require_memory(needed: int) -> None:
         raise ValueError(f"it claims {needed:,} bytes, the machine has {memory_of_machine():,}")
 
 
-def _unreadable(file: Path, error: Exception) -> DataError:
+def _unreadable(file: Path, error: Exception) -> GenesisError:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OUT_OF):
+        return SetupError(
+            f"this process is out of memory or of files that it may have open ({type(error).__name__}: {error})",
+            where=file,
+            mend="fewer loader processes (-np), or ulimit -n 4096",
+        )
     if isinstance(error, FileNotFoundError):
         return _vanished(file)
     return DataError(
         f"the preprocessed case cannot be read ({type(error).__name__}: {error})",
         where=file,
-        mend="preprocess it again: nnUNetv2_preprocess, or genesis preprocess-unlabeled for a pool",
+        mend=_AGAIN,
     )
 
 
 def _vanished(file: Path) -> DataError:
-    return DataError(f"the preprocessed case {file.stem} has vanished", where=file, mend="preprocess it again")
+    return DataError(f"the preprocessed case {file.stem} has vanished", where=file, mend=_AGAIN)

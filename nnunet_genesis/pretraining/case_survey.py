@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
 
 from nnunet_genesis.errors import DataError
@@ -22,7 +21,7 @@ from nnunet_genesis.pretraining.foreground import decode_map, encode_map, foregr
 from nnunet_genesis.scans.voxel_hash import hash_voxels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from nnunet_genesis.plans import PlannedConfiguration
@@ -57,24 +56,50 @@ def survey_file(planned: PlannedConfiguration) -> Path:
 
 
 def survey_cases(
-    planned: PlannedConfiguration, cases: Sequence[str], kept_in: Path, *, workers: int, show_progress: bool
+    planned: PlannedConfiguration,
+    cases: Sequence[str],
+    kept_in: Path,
+    *,
+    workers: int,
+    show_progress: bool,
+    expected: Mapping[str, str] | None = None,
 ) -> dict[str, CaseRecord]:
     """Check and hash every case; records of unchanged files are taken from the file `kept_in`, and added to it.
+
+    Args:
+        planned: The dataset's plans.
+        cases: Names.
+        kept_in: What earlier runs found.
+        workers: Threads that read.
+        show_progress: Whether to show bars.
+        expected: The voxels' hash by name, of cases that a continued run learned from: one that vanished or was damaged
+            since is taken as it was, and left for the run to notice.
 
     Raises:
         DataError: If a case cannot be read, has another number of channels, or holds NaN or infinite values.
     """
     known = _read_known(kept_in)
+    as_it_was = {
+        case: record
+        for case, sha256 in (expected or {}).items()
+        if (record := known.get(case)) and record.sha256 == sha256
+    }
+    cases = sorted({*cases, *as_it_was})
     unchanged, pending = {}, []
     for case in cases:
-        record, file = known.get(case), find_case_file(planned.cases_folder, case)
+        record = known.get(case)
+        try:
+            file = find_case_file(planned.cases_folder, case)
+        except DataError as error:
+            unchanged[case] = _stand_in(as_it_was, case, error)
+            continue
         status = file.stat()
         if record and (record.file, record.bytes, record.modified) == (file.name, status.st_size, status.st_mtime_ns):
             unchanged[case] = record
         else:
             pending.append(case)
     with ThreadPoolExecutor(max(1, workers)) as pool:  # decompression and hashing release the interpreter lock
-        found = pool.map(lambda case: _survey_case(planned, case), pending)
+        found = pool.map(lambda case: _survey_or_stand_in(planned, case, as_it_was), pending)
         bar = tqdm(
             found, total=len(pending), desc="checking cases", unit="case", disable=not (show_progress and pending)
         )
@@ -82,6 +107,20 @@ def survey_cases(
     if pending:
         _keep(kept_in, known | records)
     return {case: records[case] for case in cases}
+
+
+def _survey_or_stand_in(planned: PlannedConfiguration, case: str, as_it_was: Mapping[str, CaseRecord]) -> CaseRecord:
+    try:
+        return _survey_case(planned, case)
+    except DataError as error:
+        return _stand_in(as_it_was, case, error)
+
+
+def _stand_in(as_it_was: Mapping[str, CaseRecord], case: str, error: DataError) -> CaseRecord:
+    if case not in as_it_was:
+        raise error
+    LOGGER.warning("%s: %s since the run began; it goes on with the others", case, error.problem)
+    return as_it_was[case]
 
 
 def _survey_case(planned: PlannedConfiguration, case: str) -> CaseRecord:
@@ -94,8 +133,6 @@ def _survey_case(planned: PlannedConfiguration, case: str) -> CaseRecord:
             where=file,
             mend=again,
         )
-    if not np.isfinite(voxels).all():
-        raise DataError("the case holds NaN or infinite values", where=file, mend=f"mend the raw image, then {again}")
     status = file.stat()
     return CaseRecord(
         file.name,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from nnunet_genesis.errors import DataError
 from nnunet_genesis.pretraining.case_files import open_case, read_part
 from nnunet_genesis.pretraining.resampling import coarsened_weights, reach, resample, resampling_weights
 
@@ -43,7 +44,7 @@ def read_crop(
         for length, start, side in zip(shape, first, size, strict=True)
     ]
     part = [slice(start + a, start + b) for start, (a, b) in zip(first, inside, strict=True)]
-    return _place(file, inside, size, part, weights=None)
+    return _place(file, shape, inside, size, part, weights=None)
 
 
 def read_resized(
@@ -80,13 +81,25 @@ def read_resized(
             weights.append(resampling_weights(*grid, voxels[-1]))
         else:
             weights.append(coarsened_weights(*grid, coarse, voxels[-1]))
-    return _place(file, inside, size, [slice(one.start, one.stop) for one in voxels], weights=weights)
+    return _place(file, shape, inside, size, [slice(one.start, one.stop) for one in voxels], weights=weights)
 
 
 def _place(
-    file: Path, inside: Inside, size: Sequence[int], part: list[slice], *, weights: list[torch.Tensor] | None
+    file: Path,
+    shape: Sequence[int],
+    inside: Inside,
+    size: Sequence[int],
+    part: list[slice],
+    *,
+    weights: list[torch.Tensor] | None,
 ) -> tuple[torch.Tensor, Inside]:
     array = open_case(file)
+    if tuple(array.shape[1:]) != tuple(shape):
+        raise DataError(
+            f"the preprocessed case has {array.shape[1:]} voxels, it had {tuple(shape)}",
+            where=file,
+            mend="run the command again, which reads changed cases anew",
+        )
     if any(stop <= first for first, stop in inside):
         return torch.zeros((array.shape[0], *size)), [(0, 0)] * len(size)
     image = torch.from_numpy(read_part(array, (slice(None), *part), file))

@@ -7,6 +7,7 @@ processes, and a continued run goes on with the very patches that it would have 
 from __future__ import annotations
 
 import zlib
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,7 +22,7 @@ from nnunet_genesis.pretraining.places import choose, draw_case, draw_first_voxe
 from nnunet_genesis.pretraining.seeds import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -33,6 +34,14 @@ Labels: TypeAlias = "Mapping[str, torch.Tensor]"
 """What is known of the patches of a batch, (batch,) int64 each, by name; ``source`` is the number of the source."""
 Patch = tuple[torch.Tensor, torch.Tensor, dict[str, int]]
 """(channels, *patch_size) float32; what of it is no padding, (spatial axes, 2) int64; its labels."""
+
+
+class CasePatches(Dataset[Patch]):
+    """Patches by number, each of one case."""
+
+    @abstractmethod
+    def case_of(self, index: int) -> tuple[int, int]:
+        """Number of the source, and of the case in it, that patch number `index` is of; nothing is read."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Place:
     foreground: float
 
 
-class PatchDataset(Dataset[Patch]):
+class PatchDataset(CasePatches):
     """Random patches of preprocessed cases, without labels.
 
     A source is drawn by its chance, then a case, then a place in it. A patch lies anywhere in its case; where the case
@@ -109,6 +118,11 @@ class PatchDataset(Dataset[Patch]):
         source, case = draw_case(self.indices, self._limits, generator)
         return self._draw_place(source, case, generator)
 
+    def case_of(self, index: int) -> tuple[int, int]:
+        """Number of the source, and of the case in it, that patch number `index` is of; nothing is read."""
+        place = self.locate(index)
+        return place.source, place.case
+
     def _draw_place(self, source: int, case: int, generator: np.random.Generator) -> Place:
         """Anywhere in a case, padded where it is too small."""
         cases = self.indices[source]
@@ -161,14 +175,22 @@ class StepSampler(Sampler[list[int]]):
         return len(self.steps)
 
 
-def build_loader(dataset: Dataset[Patch], sampler: StepSampler, *, workers: int, pin_memory: bool) -> DataLoader[Any]:
-    """Feed batches from worker processes (or from this one where `workers` is 0)."""
+def build_loader(
+    dataset: Dataset[Any],
+    sampler: StepSampler,
+    *,
+    workers: int,
+    pin_memory: bool,
+    collate: Callable[[list[Any]], Any] | None = None,
+) -> DataLoader[Any]:
+    """Feed batches from worker processes (or from this one where `workers` is 0), put together by `collate`."""
     return DataLoader(
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
         pin_memory=pin_memory,
         worker_init_fn=_prepare_worker,
+        collate_fn=collate,
         prefetch_factor=4 if workers else None,
     )
 

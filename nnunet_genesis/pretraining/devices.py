@@ -34,8 +34,8 @@ def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
     Raises:
         SetupError: If the device is not there, or fewer of it than asked for.
     """
+    check_device(device, num_devices, precision)
     num_devices, num_nodes = count_processes(num_devices)
-    _check_device(device, num_devices)
     distributed = num_devices * num_nodes > 1
     if distributed and num_nodes == 1 and starts_processes():
         start_processes(num_devices)
@@ -63,7 +63,13 @@ def should_compile(device: str) -> bool:
     return device == "cuda" and os.name != "nt" and wanted
 
 
-def _check_device(device: str, num_devices: int) -> None:
+def check_device(device: str, num_devices: int, precision: str) -> None:
+    """Make sure that what `launch_fabric` is asked for is there; starts nothing.
+
+    Raises:
+        SetupError: If it is not.
+    """
+    num_devices = count_processes(num_devices)[0]
     if device == "cuda":
         available = torch.cuda.device_count()
         if available < num_devices:
@@ -76,11 +82,11 @@ def _check_device(device: str, num_devices: int) -> None:
             raise SetupError("-device mps: not available on this machine", mend="-device cpu")
         if num_devices > 1:
             raise SetupError(f"-device mps -num_gpus {num_devices}: there is one such device", mend="-num_gpus 1")
+    if precision == "16-mixed" and device == "cpu":
+        raise SetupError("--precision 16-mixed: processors have no half precision", mend="--precision bf16-mixed")
 
 
 def _resolve_precision(device: str, precision: str) -> str:
-    if precision == "16-mixed" and device == "cpu":
-        raise SetupError("--precision 16-mixed: processors have no half precision", mend="--precision bf16-mixed")
     if precision != "auto":
         return precision
     if device != "cuda":

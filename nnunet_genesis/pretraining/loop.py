@@ -174,8 +174,10 @@ def train(
         stops, saves = _agree(fabric, agree_now, stop.requested, due_after_epoch or schedule.is_due_by_time())
         if (stops or saves) and state.step < total_steps:
             guard.read(state.step)
-            save_latest(fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop)
-            schedule.saved()
+            saved = save_latest(
+                fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop, ends=stops
+            )
+            schedule.saved(written=saved)
         if stops:
             return state.step == total_steps
     return True
@@ -190,21 +192,31 @@ def save_latest(
     baselines: Baselines,
     files: RunFiles,
     stop: StopRequest,
-) -> None:
-    """Write the file that ``--c`` continues from, on the first process, while the others wait."""
+    ends: bool,
+) -> bool:
+    """Write the file that ``--c`` continues from, on the first process, while the others wait.
+
+    Returns:
+        False where this process could not write it, which was told.
+
+    Raises:
+        StorageError: If it cannot be written and the run `ends` here.
+    """
     _share_epoch_losses(fabric, state)
-    skipped = state.divergence.in_a_row
+    skipped, saved = state.divergence.in_a_row, True
     if skipped:
         LOGGER.warning("step %d is not saved, as the last %d step(s) were skipped", state.step, skipped)
     elif fabric.is_global_zero:
         with stop.saving():
-            files.write_latest(
+            saved = files.write_latest(
                 network.network,
                 progress_entry(state, baselines),
                 _training_state(fabric, network, optimizer, state),
+                ends=ends,
             )
     # A process that ended earlier would make the launcher kill the one that is still writing.
     fabric.barrier()
+    return saved
 
 
 def progress_entry(state: TrainingState, baselines: Baselines) -> dict[str, Any]:

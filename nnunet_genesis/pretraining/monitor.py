@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from scipy.stats import binomtest
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from nnunet_genesis.files import replacing
+from nnunet_genesis.pretraining.best_effort import BestEffort, LogFile, TensorBoardFile
 from nnunet_genesis.pretraining.figures import (
     RestorationExample,
     choose_examples,
@@ -52,9 +52,7 @@ class Monitor:
         self.first_step, self.total_steps = first_step, total_steps
         self._started = time.monotonic()
         self._last_pictures = 0.0
-        self._tensorboard = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None
-        )
+        self._effort, self._tensorboard = BestEffort(), TensorBoardFile(folder / "tensorboard", first_step)
         self._bar = tqdm(
             total=total_steps,
             initial=first_step,
@@ -109,12 +107,10 @@ class Monitor:
                     for name, own in baselines.sources.items()
                 ),
             )
-        for name in entry.keys() - {"epoch", "step"}:
-            self._tensorboard.add_scalar(name, entry[name], entry["step"])
-        with replacing(self.folder / "progress.csv") as part, part.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(entry))
-            writer.writeheader()
-            writer.writerows(history)
+        with self._effort.writing("tensorboard"):
+            self._tensorboard.record(history)
+        with self._effort.writing("progress.csv"), replacing(self.folder / "progress.csv") as part:
+            write_csv(part, history)
 
     def pictures(
         self,
@@ -130,7 +126,8 @@ class Monitor:
         if not last and self._last_pictures and now - self._last_pictures < SECONDS_BETWEEN_PICTURES:
             return
         self._last_pictures = now
-        draw_progress(self.folder / "progress.png", history, baselines, self.title, pairs.score_chances)
+        with self._effort.writing("progress.png"):
+            draw_progress(self.folder / "progress.png", history, baselines, self.title, pairs.score_chances)
         numbers = choose_examples(pairs.labels)
         restored = pairs.restore(network, numbers)
         examples = [
@@ -138,12 +135,21 @@ class Monitor:
             for n, pair, result in zip(numbers, (pairs.pairs[n] for n in numbers), restored, strict=True)
         ]
         title = f"{self.title}, held-out cases, epoch {history[-1]['epoch'] + 1}"
-        draw_restorations(self.folder / "restorations.png", examples, self.spacing, title)
+        with self._effort.writing("restorations.png"):
+            draw_restorations(self.folder / "restorations.png", examples, self.spacing, title)
 
     def close(self) -> None:
         """Finish the bar and the TensorBoard file."""
         self._bar.close()
         self._tensorboard.close()
+
+
+def write_csv(file: Path, history: Sequence[dict[str, Any]]) -> None:
+    """Write one row per finished epoch."""
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(history[-1]))
+        writer.writeheader()
+        writer.writerows(history)
 
 
 def score_interval(score: float, patches: int) -> tuple[float, float]:
@@ -168,9 +174,7 @@ def start_logging(folder: Path | None, *, go_on: bool = False) -> None:
     file = folder / f"pretraining_log_{datetime.now():%Y_%m_%d_%H_%M_%S}.txt"
     if go_on:
         file = max(folder.glob("pretraining_log_*.txt"), default=file)
-    to_file = logging.FileHandler(file)
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    LOGGER.addHandler(to_file)
+    LOGGER.addHandler(LogFile(file))
     LOGGER.addHandler(_BesideTheBar())
 
 

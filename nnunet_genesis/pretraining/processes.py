@@ -26,6 +26,14 @@ def was_restarted() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
+def is_first_process() -> bool:
+    """Whether this process is the first of its run, by the environment that its launcher made."""
+    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if variable in os.environ:
+            return os.environ[variable] == "0"
+    return True
+
+
 def count_cores() -> int:
     """Cores of this machine, 1 where it does not tell."""
     return os.cpu_count() or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,9 +13,11 @@ from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import CheckpointError, SetupError
 from nnunet_genesis.pretraining.background import describe_background
 from nnunet_genesis.pretraining.case_samples import sample_intensities
+from nnunet_genesis.pretraining.damage import collate
 from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
-from nnunet_genesis.pretraining.devices import launch_fabric, on_first_process, should_compile
-from nnunet_genesis.pretraining.intensities import measure_range
+from nnunet_genesis.pretraining.dead_loaders import naming_dead_loaders
+from nnunet_genesis.pretraining.devices import check_device, launch_fabric, on_first_process, should_compile
+from nnunet_genesis.pretraining.intensities import IntensityRange, measure_range
 from nnunet_genesis.pretraining.interruption import StopRequest
 from nnunet_genesis.pretraining.learned_state import restore_learned
 from nnunet_genesis.pretraining.loop import (
@@ -28,8 +31,9 @@ from nnunet_genesis.pretraining.loop import (
 from nnunet_genesis.pretraining.monitor import LOGGER, Monitor, start_logging, stop_logging
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork, build_pretext_network
 from nnunet_genesis.pretraining.pretexts import build_pretext, check_pretext, prepare_pretext
-from nnunet_genesis.pretraining.processes import count_processes
+from nnunet_genesis.pretraining.processes import count_processes, is_first_process
 from nnunet_genesis.pretraining.provenance import describe_run, nnssl_adaptation_plan
+from nnunet_genesis.pretraining.quarantine import Quarantine
 from nnunet_genesis.pretraining.rank_watch import RankWatch
 from nnunet_genesis.pretraining.run_files import (
     RunFiles,
@@ -37,9 +41,11 @@ from nnunet_genesis.pretraining.run_files import (
     check_same_data,
     check_same_run,
     config_of,
+    mending_command,
     remove_leftovers,
     remove_results,
 )
+from nnunet_genesis.pretraining.run_lock import locked_folder
 from nnunet_genesis.pretraining.saving import DEFAULT_MINUTES, SaveSchedule
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
 from nnunet_genesis.pretraining.single_channel import join_channels, learned_plans, with_channels_drawn
@@ -56,6 +62,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.source_folders import SourceFolder
+    from nnunet_genesis.pretraining.sources import Source
 
 
 @dataclass(frozen=True)
@@ -108,28 +115,55 @@ def run_pretraining(
             return run_pretraining(planned, config, options, own)
     schedule = SaveSchedule(options.save_every_minutes, options.save_every_epochs)
     check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
-    final = options.output / checkpoint.FINAL_NAME
-    if options.continue_run and final.exists():
-        check_same_run(config_of(checkpoint.read(final), final), config, final)
-        (options.output / checkpoint.LATEST_NAME).unlink(missing_ok=True)  # killed after writing the one above
-        remove_leftovers(options.output)
+    if _is_finished(options, config):
         return True
     check_pretext(config, learned_plans(planned, config))
     folders = find_source_folders(planned, config)
-    resumed = _read_latest(options, config) if options.continue_run else None
     world_size = math.prod(count_processes(options.num_devices))
     if config.batch_size % world_size:
         raise SetupError(
             f"a batch of {config.batch_size} cannot be divided among {world_size} processes",
             mend=f"--batch-size {math.ceil(config.batch_size / world_size) * world_size}",
         )
-    if world_size > 1:
-        stop.defer()  # from the launch on, processes wait for one another
+    check_device(options.device, options.num_devices, config.precision)
+    with locked_folder(options.output) if is_first_process() else nullcontext():
+        # Another process may have written the folder until now.
+        check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
+        if is_first_process():
+            remove_leftovers(options.output)
+        if _is_finished(options, config):
+            return True
+        if world_size > 1:
+            stop.defer()  # from the launch on, processes wait for one another
+        return _launch(planned, config, options, folders, schedule, stop=stop)
+
+
+def _is_finished(options: RunOptions, config: PretrainingConfig) -> bool:
+    """Whether ``--c`` finds nothing to do."""
+    final = options.output / checkpoint.FINAL_NAME
+    if not (options.continue_run and final.exists()):
+        return False
+    check_same_run(config_of(checkpoint.read(final), final), config, final)
+    if is_first_process():
+        (options.output / checkpoint.LATEST_NAME).unlink(missing_ok=True)  # killed after writing the one above
+        remove_leftovers(options.output)
+    return True
+
+
+def _launch(
+    planned: PlannedConfiguration,
+    config: PretrainingConfig,
+    options: RunOptions,
+    folders: list[SourceFolder],
+    schedule: SaveSchedule,
+    *,
+    stop: StopRequest,
+) -> bool:
+    """Start the processes of a run, and run."""
+    resumed = _read_latest(options, config) if options.continue_run else None
     with RankWatch() as watch:
         fabric = launch_fabric(options.device, options.num_devices, config.precision)
         watch.connect(fabric)
-        if fabric.is_global_zero:
-            options.output.mkdir(parents=True, exist_ok=True)
         start_logging(options.output if fabric.is_global_zero else None, go_on=options.continue_run)
         try:
             return _run(
@@ -164,8 +198,8 @@ def _run(
         ),
     )
     learned = learned_plans(planned, config)
-    samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=options.workers)
-    intensities = measure_range(learned, join_channels(samples) if config.single_channel else samples)
+    intensities = _measure_range(learned, sources, config, options, resumed)
+    quarantine = _open_quarantine(fabric, planned, config, options, sources=sources, resumed=resumed)
     prepared = on_first_process(
         fabric,
         lambda: prepare_pretext(
@@ -179,7 +213,10 @@ def _run(
         ),
     )
     pretext = build_pretext(config, learned, intensities, prepared)
-    description = describe_run(learned, config, sources=sources, intensities=intensities, pretext=pretext)
+    description = {
+        **describe_run(learned, config, sources=sources, intensities=intensities, pretext=pretext),
+        "quarantined_cases": quarantine.names,  # it grows
+    }
     network = build_pretext_network(learned, pretext, config.seed)
     if resumed is not None:
         check_same_data(resumed["genesis"], description, options.output / checkpoint.LATEST_NAME)
@@ -191,15 +228,22 @@ def _run(
 
     total_steps = config.epochs * config.iterations_per_epoch
     patches = pretext.training_patches(sources, config)
+    replaced = quarantine.training(with_channels_drawn(patches, config), math.prod(pretext.patch_size))
     loader = build_loader(
-        with_channels_drawn(patches, config),
+        replaced,
         StepSampler(state.step, total_steps, config.batch_size, fabric.global_rank, fabric.world_size),
         workers=options.workers,
         pin_memory=options.device == "cuda",
+        collate=collate,
     )
     validation = ValidationPairs(
         [
-            ValidationSource(source.name, with_channels_drawn(held_out, config), source.chance, number)
+            ValidationSource(
+                source.name,
+                quarantine.held_out(with_channels_drawn(held_out, config), source),
+                source.chance,
+                number,
+            )
             for number, source in enumerate(sources)
             if len(source.validation) and (held_out := pretext.validation_patches(source, config)) is not None
         ],
@@ -210,6 +254,7 @@ def _run(
     )
     baselines = validation.baselines()
     files = RunFiles(options.output, description, nnssl_adaptation_plan(learned))
+    on_first_process(fabric, lambda: files.check_space(network))
     LOGGER.info(
         "%s on %s, %s, %s; batch %d on %d process(es), %s",
         config.pretext,
@@ -229,24 +274,25 @@ def _run(
     stop.defer()
     if resumed is None:
         # From here on there is something to continue from, whenever the run is killed; a full disk shows now, too.
-        save_latest(fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop)
+        save_latest(fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop, ends=True)
     try:
-        finished = train(
-            fabric,
-            config,
-            network=network,
-            wrapped=wrapped,
-            optimizer=optimizer,
-            pretext=pretext,
-            batches=loader,
-            validation=validation,
-            baselines=baselines,
-            state=state,
-            files=files,
-            monitor=monitor,
-            schedule=schedule,
-            stop=stop,
-        )
+        with naming_dead_loaders(options.workers):
+            finished = train(
+                fabric,
+                config,
+                network=network,
+                wrapped=wrapped,
+                optimizer=optimizer,
+                pretext=pretext,
+                batches=quarantine.watch(loader, replaced, fabric, first_step=state.step, batch_size=config.batch_size),
+                validation=validation,
+                baselines=baselines,
+                state=state,
+                files=files,
+                monitor=monitor,
+                schedule=schedule,
+                stop=stop,
+            )
     finally:
         if monitor is not None:
             monitor.close()
@@ -265,7 +311,6 @@ def _start_record(
     """Make way in the output folder for what this run writes."""
     if options.overwrite:
         remove_results(options.output)
-    remove_leftovers(options.output)
     return Monitor(
         options.output,
         title=f"{config.pretext}, {planned.dataset_name}, {planned.configuration}",
@@ -273,6 +318,39 @@ def _start_record(
         total_steps=config.epochs * config.iterations_per_epoch,
         first_step=first_step,
     )
+
+
+def _measure_range(
+    learned: PlannedConfiguration,
+    sources: list[Source],
+    config: PretrainingConfig,
+    options: RunOptions,
+    resumed: dict[str, Any] | None,
+) -> IntensityRange:
+    """Measure the intensities of the cases; a continued run, some of whose cases may be damaged, knows them."""
+    if resumed is not None:
+        stored = resumed["genesis"]["intensity_range"]
+        return IntensityRange(**{name: tuple(values) for name, values in stored.items()})
+    samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=options.workers)
+    return measure_range(learned, join_channels(samples) if config.single_channel else samples)
+
+
+def _open_quarantine(
+    fabric: Fabric,
+    planned: PlannedConfiguration,
+    config: PretrainingConfig,
+    options: RunOptions,
+    *,
+    sources: list[Source],
+    resumed: dict[str, Any] | None,
+) -> Quarantine:
+    mend = mending_command(planned, config.pools)
+    quarantine = Quarantine(options.output, sources, mend, writes=fabric.is_global_zero)
+    if resumed is None:
+        quarantine.start_anew()
+    else:
+        quarantine.restore(on_first_process(fabric, lambda: quarantine.take_over(options.workers)))
+    return quarantine
 
 
 def _read_latest(options: RunOptions, config: PretrainingConfig) -> dict[str, Any] | None:

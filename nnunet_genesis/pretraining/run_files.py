@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
-from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError
+from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError, StorageError
 from nnunet_genesis.files import remove_parts
+from nnunet_genesis.storage import check_free_space
 from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import torch
     from torch import nn
 
+    from nnunet_genesis.plans import PlannedConfiguration
+
+LOGGER = logging.getLogger("nnunet_genesis")
+WEIGHTS_ON_DISK = 7
+"""Checkpoints while a run goes on, in weights: the latest with two moments, the same being written, the best."""
+SECONDS_BETWEEN_COMPLAINTS = 600.0
+SECONDS_TO_INSIST_WHEN_FINISHED = 300.0
+SECONDS_TO_INSIST_WHEN_STOPPED = 10.0
+"""Schedulers leave a job half a minute or so between SIGTERM and SIGKILL."""
 
 RECORD_NAMES = ("progress.csv", "progress.png", "restorations.png")
 """What `Monitor` writes anew after an epoch."""
@@ -151,8 +164,15 @@ def check_same_run(stored: Mapping[str, Any], config: PretrainingConfig, file: P
         )
 
 
+def mending_command(planned: PlannedConfiguration, pools: Sequence[str]) -> str:
+    """What makes damaged preprocessed cases anew, in words and commands."""
+    own = f"nnUNetv2_preprocess -d {planned.dataset_name[7:10]} -p {planned.plans_name} -c {planned.configuration}"
+    again = f"or, for cases of a pool, its genesis preprocess-unlabeled command ({planned.pools_folder}/POOL/pool.json)"
+    return f"preprocess again: {own}" + (f", {again}" if pools else "")
+
+
 class RunFiles:
-    """Writes the checkpoints of a run.
+    """Writes the checkpoints of a run, and bears a disk that is full or away for a while.
 
     Args:
         folder: Output folder.
@@ -162,22 +182,67 @@ class RunFiles:
 
     def __init__(self, folder: Path, description: dict[str, Any], adaptation_plan: dict[str, Any]) -> None:
         self.folder, self.description, self.adaptation_plan = folder, description, adaptation_plan
+        self._failing: dict[str, float] = {}
+        """Names of files that could not be written the last time, and when this was told, on the monotonic clock."""
+        self._best: dict[str, Any] | None = None
+        """The best weights, as long as they could not be written."""
 
-    def write_latest(self, network: nn.Module, progress: Mapping[str, Any], training_state: Mapping[str, Any]) -> Path:
-        """Write the file that ``--c`` continues from."""
-        content = self._content(network, progress)
-        content["training_state"] = dict(training_state)
-        return self._write(checkpoint.LATEST_NAME, content)
+    def write_latest(
+        self,
+        network: nn.Module,
+        progress: Mapping[str, Any],
+        training_state: Mapping[str, Any],
+        *,
+        ends: bool = False,
+    ) -> bool:
+        """Write the file that ``--c`` continues from.
 
-    def write_best(self, network: nn.Module, progress: Mapping[str, Any]) -> Path:
-        """Write the weights with the lowest validation loss so far."""
-        return self._write(checkpoint.BEST_NAME, self._content(network, progress))
+        Args:
+            network: Without heads.
+            progress: See `_content`.
+            training_state: What else continuing takes.
+            ends: Whether the run stops here.
+
+        Returns:
+            Whether it is written. If not, that was told, and the file holds what it held.
+
+        Raises:
+            StorageError: If it cannot be written and the run ends.
+        """
+        content = {**self._content(network, progress), "training_state": dict(training_state)}
+        written = self._try(checkpoint.LATEST_NAME, content)
+        if ends and not written:
+            self._insist(checkpoint.LATEST_NAME, content, SECONDS_TO_INSIST_WHEN_STOPPED)
+        if written and self._best is not None:
+            self._try_best(self._best)
+        return written
+
+    def write_best(self, network: nn.Module, progress: Mapping[str, Any]) -> None:
+        """Write the weights with the lowest validation loss so far; where that fails, with the next save."""
+        self._try_best(self._content(network, progress))
 
     def write_final(self, network: nn.Module, progress: Mapping[str, Any]) -> Path:
-        """Write the result, and remove the file for continuing, as nnU-Net does."""
-        file = self._write(checkpoint.FINAL_NAME, self._content(network, progress))
+        """Write the result, and remove the file for continuing, as nnU-Net does.
+
+        Raises:
+            StorageError: If it cannot be written for minutes; the file for continuing is left.
+        """
+        file = self._insist(checkpoint.FINAL_NAME, self._content(network, progress), SECONDS_TO_INSIST_WHEN_FINISHED)
         (self.folder / checkpoint.LATEST_NAME).unlink(missing_ok=True)
+        if self._best is not None:
+            self._try_best(self._best)
         return file
+
+    def check_space(self, network: nn.Module) -> None:
+        """Make sure that there is room for the checkpoints of a run, its earlier ones counted as room.
+
+        Raises:
+            StorageError: If there is not.
+        """
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+        names = (checkpoint.LATEST_NAME, checkpoint.BEST_NAME)
+        there = sum(file.stat().st_size for name in names if (file := self.folder / name).exists())
+        check_free_space(self.folder, max(0, WEIGHTS_ON_DISK * weights - there), "a run with this network")
 
     def _content(self, network: nn.Module, progress: Mapping[str, Any]) -> dict[str, Any]:
         weights = on_cpu(network.state_dict())
@@ -187,10 +252,52 @@ class RunFiles:
             "nnssl_adaptation_plan": self.adaptation_plan,
         }
 
-    def _write(self, name: str, content: dict[str, Any]) -> Path:
+    def _try_best(self, content: dict[str, Any]) -> None:
+        self._best = None if self._try(checkpoint.BEST_NAME, content) else content
+
+    def _try(self, name: str, content: dict[str, Any]) -> bool:
+        now = time.monotonic()
+        try:
+            checkpoint.write(self.folder / name, content)
+        except StorageError as error:
+            if now - self._failing.get(name, -math.inf) > SECONDS_BETWEEN_COMPLAINTS:
+                self._failing[name] = now
+                LOGGER.error(
+                    "%s could not be saved: %s\n  training goes on and tries again; %s", name, error, self._kept()
+                )
+            return False
+        if self._failing.pop(name, None) is not None:
+            LOGGER.warning("%s could be saved again", name)
+        return True
+
+    def _insist(self, name: str, content: dict[str, Any], seconds: float) -> Path:
+        deadline = time.monotonic() + seconds
+        while not self._try(name, content):
+            if time.monotonic() > deadline:
+                return self._give_up(name, content)
+            time.sleep(seconds / 10)
+        return self.folder / name
+
+    def _give_up(self, name: str, content: dict[str, Any]) -> Path:
+        """Try for the last time, and say what that comes to."""
         file = self.folder / name
-        checkpoint.write(file, content)
+        try:
+            checkpoint.write(file, content)
+        except StorageError as error:
+            raise StorageError(
+                f"{name} cannot be written: {error.problem}\n  {self._kept()}",
+                where=error.where,
+                mend=f"{error.mend or 'look at the folder'}; then go on with --c, which repeats the steps since",
+            ) from error
         return file
+
+    def _kept(self) -> str:
+        latest = self.folder / checkpoint.LATEST_NAME
+        try:
+            exists = latest.exists()
+        except OSError:
+            exists = False
+        return f"{latest.name} of the last good save is as it was" if exists else f"there is no {latest.name} (yet)"
 
 
 def _first_difference(stored: Any, now: Any) -> str:

@@ -7,6 +7,8 @@ import time
 from nnunet_genesis.errors import SetupError
 
 DEFAULT_MINUTES = 10.0
+SECONDS_UNTIL_RETRY = 60.0
+"""After a save that failed, the next one is due so soon."""
 
 
 class SaveSchedule:
@@ -30,9 +32,11 @@ class SaveSchedule:
         self._seconds, self._epochs = 60 * minutes, epochs
         self.saved()
 
-    def saved(self) -> None:
-        """Start the time anew."""
+    def saved(self, *, written: bool = True) -> None:
+        """Start the time anew; where nothing could be written, the next save is due soon."""
         self._last_save = time.monotonic()
+        if not written:
+            self._last_save -= max(0.0, self._seconds - SECONDS_UNTIL_RETRY)
 
     def is_due_after_epoch(self, finished: int) -> bool:
         """Whether to save at the end of an epoch; the same in all processes.

@@ -10,10 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.pretraining.data import Patch
+from nnunet_genesis.pretraining.data import CasePatches
 from nnunet_genesis.pretraining.seeds import Stream
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
+    from nnunet_genesis.pretraining.data import Patch
 
 
 def single_channel_plans(planned: PlannedConfiguration) -> PlannedConfiguration:
@@ -69,7 +69,7 @@ def join_channels(samples: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArra
     return [sample.reshape(1, -1) for sample in samples]
 
 
-class SingleChannelPatches(Dataset[Patch]):
+class SingleChannelPatches(CasePatches):
     """Patches of which one channel is drawn; their labels say which.
 
     Args:
@@ -77,8 +77,12 @@ class SingleChannelPatches(Dataset[Patch]):
         seed: Decides, with the number of a patch, which channel it is.
     """
 
-    def __init__(self, patches: Dataset[Patch], seed: int) -> None:
+    def __init__(self, patches: CasePatches, seed: int) -> None:
         self.patches, self.seed = patches, seed
+
+    def case_of(self, index: int) -> tuple[int, int]:
+        """Number of the source, and of the case in it, that patch number `index` is of; nothing is read."""
+        return self.patches.case_of(index)
 
     def __getitem__(self, index: int) -> Patch:
         """Patch number `index` as (1, *patch_size), with the label ``channel``."""
@@ -89,6 +93,6 @@ class SingleChannelPatches(Dataset[Patch]):
         return voxels[channel : channel + 1].clone(), inside, {**labels, "channel": channel}
 
 
-def with_channels_drawn(patches: Dataset[Patch], config: PretrainingConfig) -> Dataset[Patch]:
+def with_channels_drawn(patches: CasePatches, config: PretrainingConfig) -> CasePatches:
     """The patches of a run: one channel of each, if that is what the run learns from."""
     return SingleChannelPatches(patches, config.seed) if config.single_channel else patches

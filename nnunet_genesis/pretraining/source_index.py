@@ -14,7 +14,7 @@ from nnunet_genesis.pretraining.unlabeled.pool_index import index_pool
 from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, ScanKeys, try_scan_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.source_folders import SourceFolder
@@ -22,23 +22,28 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("nnunet_genesis")
 
 
-def open_index(folder: SourceFolder, *, workers: int, show_progress: bool) -> CaseIndex:
+def open_index(
+    folder: SourceFolder, *, workers: int, show_progress: bool, expected: Mapping[str, str] | None = None
+) -> CaseIndex:
     """Index the cases of a source: a pool from its list, a dataset by reading what is not known of it yet.
 
     Args:
         folder: Where it lies.
         workers: Threads that read.
         show_progress: Whether to show bars.
+        expected: Hashes of cases that a continued run learned from, see `survey_cases`.
 
     Raises:
         DataError: If a case cannot be read.
     """
     if isinstance(folder.location, Pool):
-        return index_pool(folder.location)
+        return index_pool(folder.location, expected=expected)
     planned = folder.location
     cases = list_cases(planned.cases_folder)
-    records = survey_cases(planned, cases, survey_file(planned), workers=workers, show_progress=show_progress)
-    keys = _read_raw(planned, cases, workers)
+    records = survey_cases(
+        planned, cases, survey_file(planned), workers=workers, show_progress=show_progress, expected=expected
+    )
+    keys = _read_raw(planned, list(records), workers)
     return index_cases(
         planned.cases_folder, list(records.values()), list(records), [keys.get(case, "") for case in records]
     )

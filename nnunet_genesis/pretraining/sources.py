@@ -92,7 +92,12 @@ def open_sources(
         DataError: If a case cannot be read.
         SetupError: If an excluded case does not exist, or fewer than two cases are left.
     """
-    indices = [open_index(folder, workers=workers, show_progress=show_progress) for folder in folders]
+    indices = [
+        open_index(
+            folder, workers=workers, show_progress=show_progress, expected=earlier and _cases_of(folder.name, earlier)
+        )
+        for folder in folders
+    ]
     forbidden = _find_forbidden(planned, config, folders, indices, workers=workers, show_progress=show_progress)
     # A channel of an excluded scan may be a case of its own.
     forbidden |= set().union(*map(channel_keys, forbidden))
@@ -134,6 +139,15 @@ def open_sources(
 def qualified(source_name: str, case: str) -> str:
     """Name of a case among all sources: that of the dataset's own cases as it is, others as ``SOURCE/CASE``."""
     return case if source_name == OWN_CASES else f"{source_name}/{case}"
+
+
+def _cases_of(source_name: str, earlier: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of the cases of one source that an earlier run used, by their names in it."""
+    prefix = qualified(source_name, "")
+    both = {**earlier["cases"], **earlier["validation_cases"]}
+    if not prefix:
+        return {name: sha256 for name, sha256 in both.items() if "/" not in name}
+    return {name.removeprefix(prefix): sha256 for name, sha256 in both.items() if name.startswith(prefix)}
 
 
 def weigh(rule: str, num_cases: Sequence[int], modalities: Sequence[str]) -> list[float]:

@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
 
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.pretraining.data import Patch
+from nnunet_genesis.pretraining.data import CasePatches, Patch
 from nnunet_genesis.pretraining.pretexts import check_pretext
 from nnunet_genesis.pretraining.single_channel import (
     SingleChannelPatches,
@@ -23,8 +22,11 @@ from nnunet_genesis.pretraining.single_channel import (
 from tests.planned import CT, MASKED_MR, MR, planned
 
 
-class FourChannels(Dataset[Patch]):
+class FourChannels(CasePatches):
     """Patches whose voxels are the number of their channel."""
+
+    def case_of(self, index: int) -> tuple[int, int]:
+        return index % 2, 0
 
     def __getitem__(self, index: int) -> Patch:
         voxels = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 2, 3, 4).contiguous()

@@ -6,10 +6,10 @@ import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.crop_reading import as_tensor, read_crop, read_resized
+from nnunet_genesis.pretraining.data import CasePatches
 from nnunet_genesis.pretraining.discovery.geometry import find_centres, first_voxels, size_in_voxels
 from nnunet_genesis.pretraining.seeds import Stream
 
@@ -33,7 +33,7 @@ EXACT_SHARE = 1 / 3
 Item = tuple["torch.Tensor", "torch.Tensor", dict[str, int]]
 
 
-class SemanticPatches(Dataset[Item]):
+class SemanticPatches(CasePatches):
     """Crops around the places of the classes; crop number i is a pure function of the seed and i.
 
     A class is drawn, then one of its scans, all alike. One of three training crops is exact; two have their in-plane
@@ -74,6 +74,20 @@ class SemanticPatches(Dataset[Item]):
             self.classes = generator.permutation(self.classes)
             self._members = [generator.permutation(scans) for scans in self._members]
 
+    def case_of(self, index: int) -> tuple[int, int]:
+        """Number of the source, and of the case in it, that crop number `index` is of; nothing is read."""
+        _, scan = self._draw(index, np.random.default_rng([*self.seed, index]))
+        return int(self._source[scan]), int(self._case[scan])
+
+    def _draw(self, index: int, generator: np.random.Generator) -> tuple[int, int]:
+        """Draw a class and one of its scans."""
+        if self.held_out:
+            turn, position = divmod(index, len(self.classes))
+            number = int(self.classes[position])
+            return number, int(self._members[number][turn % len(self._members[number])])
+        number = int(generator.choice(self.classes))
+        return number, int(generator.choice(self._members[number]))
+
     def __getitem__(self, index: int) -> Item:
         """Cut crop number `index`, any non-negative integer.
 
@@ -82,13 +96,7 @@ class SemanticPatches(Dataset[Item]):
             labels: number of the source and of the class.
         """
         generator = np.random.default_rng([*self.seed, index])
-        if self.held_out:
-            turn, position = divmod(index, len(self.classes))
-            number = int(self.classes[position])
-            scan = int(self._members[number][turn % len(self._members[number])])
-        else:
-            number = int(generator.choice(self.classes))
-            scan = int(generator.choice(self._members[number]))
+        number, scan = self._draw(index, generator)
         source, case = int(self._source[scan]), int(self._case[scan])
         cases = self.indices[source]
         file, shape = cases.file(case), cases.shapes[case].tolist()

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import nn
-    from torch.utils.data import Dataset
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
-    from nnunet_genesis.pretraining.data import Labels, Patch
+    from nnunet_genesis.pretraining.data import CasePatches, Labels
     from nnunet_genesis.pretraining.sources import Source
 
 ParametersT = TypeVar("ParametersT", bound=BatchParameters)
@@ -163,11 +162,11 @@ class Pretext(ABC, Generic[ParametersT]):
         """Held-out patches that its scores need to say anything."""
         return 0
 
-    def training_patches(self, sources: Sequence[Source], config: PretrainingConfig) -> Dataset[Patch]:
+    def training_patches(self, sources: Sequence[Source], config: PretrainingConfig) -> CasePatches:
         """The patches that a run learns from: here from anywhere in the cases."""
         return PatchDataset.for_training(sources, self.patch_size, config)
 
-    def validation_patches(self, source: Source, config: PretrainingConfig) -> Dataset[Patch] | None:
+    def validation_patches(self, source: Source, config: PretrainingConfig) -> CasePatches | None:
         """Patches of the held-out cases of one source, or None where the pretext cannot use any."""
         return PatchDataset.for_validation(source, self.patch_size, config)
 

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import nn
-    from torch.utils.data import Dataset
 
     from nnunet_genesis.config import PretrainingConfig, SemanticGenesisConfig
     from nnunet_genesis.plans import PlannedConfiguration
-    from nnunet_genesis.pretraining.data import Labels, Patch
+    from nnunet_genesis.pretraining.data import CasePatches, Labels
     from nnunet_genesis.pretraining.discovery.result import Discovery
     from nnunet_genesis.pretraining.intensities import IntensityRange
     from nnunet_genesis.pretraining.sources import Source
@@ -187,11 +186,11 @@ class SemanticGenesis(Pretext[SemanticGenesisParameters]):
         """Classification alone in the first stage, if there is one."""
         return {"restoration": 0.0} if progress < self.config.classification_first else {}
 
-    def training_patches(self, sources: Sequence[Source], config: PretrainingConfig) -> Dataset[Patch]:
+    def training_patches(self, sources: Sequence[Source], config: PretrainingConfig) -> CasePatches:
         """Crops of the classes."""
         return training_crops(sources, self.discovery, config.seed)
 
-    def validation_patches(self, source: Source, config: PretrainingConfig) -> Dataset[Patch] | None:
+    def validation_patches(self, source: Source, config: PretrainingConfig) -> CasePatches | None:
         """Crops of the held-out scans of one source; None where no class has any of them."""
         if source.name not in self.discovery.held_out_sources():
             return None

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
     import torch
     from torch import nn
-    from torch.utils.data import Dataset
 
     from nnunet_genesis.config import PretrainingConfig, UniversalModelConfig
     from nnunet_genesis.plans import PlannedConfiguration
-    from nnunet_genesis.pretraining.data import Labels, Patch
+    from nnunet_genesis.pretraining.data import CasePatches, Labels
     from nnunet_genesis.pretraining.pretexts.base import RestorationPairs
     from nnunet_genesis.pretraining.sources import Source
 
@@ -129,7 +128,7 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         """For an interval of a tenth to both sides, a seventh where half of the patches have no scale."""
         return 96 if self.parts else 0
 
-    def training_patches(self, sources: Sequence[Source], config: PretrainingConfig) -> Dataset[Patch]:
+    def training_patches(self, sources: Sequence[Source], config: PretrainingConfig) -> CasePatches:
         """Crops of several scales, or patches of one."""
         if not self.config.scale_weight:
             return super().training_patches(sources, config)
@@ -140,7 +139,7 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
             )
         return patches
 
-    def validation_patches(self, source: Source, config: PretrainingConfig) -> Dataset[Patch] | None:
+    def validation_patches(self, source: Source, config: PretrainingConfig) -> CasePatches | None:
         """The same of the held-out cases of one source."""
         if not self.config.scale_weight:
             return super().validation_patches(source, config)

@@ -15,6 +15,7 @@ from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.case_index import CaseIndex, index_cases
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from nnunet_genesis.pretraining.unlabeled.pool import Pool
@@ -23,9 +24,10 @@ INDEX_FILE = ".index.npz"
 _ARRAYS = tuple(field.name for field in fields(CaseIndex) if field.name != "folder")
 
 
-def index_pool(pool: Pool) -> CaseIndex:
+def index_pool(pool: Pool, *, expected: Mapping[str, str] | None = None) -> CaseIndex:
     """Index the cases of a pool, sorted by name.
 
+    Cases of `expected`, which a continued run learned from, may have vanished: the run will notice.
     The arrays are kept beside the list; where the list changed, or the folder cannot be written, they are made anew.
 
     Raises:
@@ -41,7 +43,7 @@ def index_pool(pool: Pool) -> CaseIndex:
     # One listing instead of a question per file: those are slow over a network.
     there = {entry.name for entry in os.scandir(pool.folder)}
     vanished = [str(case) for case, file in zip(index.identifiers, index.files, strict=True) if str(file) not in there]
-    if vanished:
+    if set(vanished) - set(expected or ()):
         raise DataError(
             f"{len(vanished)} case(s) of pool {pool.name} have vanished, the first is {vanished[0]}",
             where=pool.folder,
