@@ -40,8 +40,8 @@ def _describe(pid: str, by: str, workers: int) -> GenesisError:
         return SetupError(
             f"loader process {pid} was killed (SIGKILL): the system's memory killer does this when memory runs out, and"
             " hardly anything else does",
-            mend=f"fewer loader processes: {fewer} instead of -np {workers}, or more memory for the job (dmesg tells more);"
-            f" {go_on}",
+            mend=f"fewer loader processes: {fewer} instead of -np {workers}, or more memory for the job"
+            f" (dmesg tells more); {go_on}",
         )
     if by == "Bus error":
         return SetupError(
