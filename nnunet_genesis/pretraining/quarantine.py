@@ -107,7 +107,8 @@ class Quarantine:
         """Begin with entries that `take_over` returned."""
         self.entries = dict(entries)
         self.names[:] = entries
-        self._write()
+        if self.file.exists():
+            self._write()
         self._check()
 
     def held_out(self, patches: CasePatches, source: Source) -> Dataset[Patch]:
