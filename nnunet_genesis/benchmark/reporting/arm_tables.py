@@ -26,9 +26,7 @@ def score_table(tables: Mapping[tuple[str, str], MetricTable]) -> Table:
     names = [f"{SHORT_NAMES.get(metric, metric)}, {label}" for metric, label in scores]
     rows = [
         (
-            arm.initialisation,
-            arm.schedule,
-            str(arm.labelled),
+            *arm.in_words(),
             *(words.score(found[arm].mean, metric) if arm in found else "" for (metric, _), found in scores.items()),
         )
         for arm in arms
@@ -67,9 +65,7 @@ def convergence_table(entries: Sequence[Convergence]) -> Table:
     )
     rows = [
         (
-            one.arm.initialisation,
-            one.arm.schedule,
-            str(one.arm.labelled),
+            *one.arm.in_words(),
             words.score(one.target, "dice"),
             str(one.epochs),
             _number(one.reached),
@@ -91,7 +87,7 @@ def missed_table(tables: Mapping[tuple[str, str], MetricTable]) -> Table | None:
             if missed or wrong:
                 present, absent = len(table.cases) * len(runs), len(table.absent) * len(runs)
                 told = (f"{missed} of {present}", f"{wrong} of {absent}" if absent else "-")
-                rows.append((label, arm.initialisation, arm.schedule, str(arm.labelled), *told))
+                rows.append((label, *arm.in_words(), *told))
     head = ("class", "initialisation", "schedule", "labelled", "missed altogether", "found where it is not")
     return Table((head, *rows), words=(1, 2)) if rows else None
 

@@ -33,9 +33,7 @@ def verdict_table(comparisons: Sequence[Comparison]) -> Table:
     )
     rows = [
         (
-            entry.arm.initialisation,
-            entry.arm.schedule,
-            str(entry.arm.labelled),
+            *entry.arm.in_words(),
             explain(entry),
             words.change(entry.interval.difference, entry.metric),
             words.interval(entry.interval.low, entry.interval.high, entry.metric),
@@ -66,9 +64,7 @@ def detail_table(comparisons: Sequence[Comparison]) -> Table:
     )
     rows = [
         (
-            entry.arm.initialisation,
-            entry.arm.schedule,
-            str(entry.arm.labelled),
+            *entry.arm.in_words(),
             words.change(entry.interval.difference, entry.metric),
             words.interval(entry.interval.low, entry.interval.high, entry.metric),
             words.interval(*entry.bootstrap, entry.metric),
@@ -99,9 +95,7 @@ def other_comparisons_table(families: Mapping[tuple[str, str], Sequence[Comparis
         (
             SHORT_NAMES.get(metric, metric),
             label,
-            entry.arm.initialisation,
-            entry.arm.schedule,
-            str(entry.arm.labelled),
+            *entry.arm.in_words(),
             words.change(entry.interval.difference, metric),
             words.interval(entry.interval.low, entry.interval.high, metric),
             _deviation(entry.scratch.deviation, metric),

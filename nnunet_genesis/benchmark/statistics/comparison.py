@@ -29,6 +29,10 @@ class Arm:
     labelled: int
     schedule: str
 
+    def in_words(self) -> tuple[str, str, str]:
+        """The cells of a table that name it: initialisation, schedule, labelled cases."""
+        return self.initialisation, self.schedule, str(self.labelled)
+
 
 @dataclass(frozen=True)
 class ArmScore:
