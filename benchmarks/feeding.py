@@ -32,6 +32,7 @@ from nnunet_genesis.pretraining.monitor import Monitor
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork
 from nnunet_genesis.pretraining.pretexts import build_pretext
 from nnunet_genesis.pretraining.processes import loader_workers
+from nnunet_genesis.pretraining.saving import SaveSchedule
 from nnunet_genesis.pretraining.validation import Baselines
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Turn:
         marks: list[float] = []
         state = TrainingState(0)
         with TemporaryDirectory() as folder, StopRequest() as stop:
+            stop.defer()
             monitor = Monitor(
                 Path(folder), title="", spacing=self.planned.spacing, total_steps=len(sampler), first_step=0
             )
@@ -84,6 +86,7 @@ class Turn:
                 state=state,
                 files=None,  # type: ignore[arg-type]
                 monitor=monitor,
+                schedule=SaveSchedule(),
                 stop=stop,
             )
             monitor.close()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.files import flush_folder
 from nnunet_genesis.interop.safe_reading import read_safely
 from nnunet_genesis.storage import storage_error, system_error_in
 from nnunet_genesis.weights_digest import weights_digest
@@ -35,7 +36,6 @@ FOLDER_PREFIX = "GenesisPretraining_"
 FINAL_NAME = "checkpoint_final.pth"
 LATEST_NAME = "checkpoint_latest.pth"
 BEST_NAME = "checkpoint_best.pth"
-TEMPORARY_SUFFIX = ".tmp"
 
 
 def folder_name(pretext: str, plans_name: str, configuration: str) -> str:
@@ -66,7 +66,7 @@ def write(file: Path, content: dict[str, Any]) -> None:
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=TEMPORARY_SUFFIX)
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as stream:
             torch.save(content, stream)
@@ -74,16 +74,11 @@ def _write(file: Path, content: dict[str, Any]) -> None:
             os.fsync(stream.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(file)
+        flush_folder(file.parent)
     except BaseException:
         with suppress(OSError):  # where the folder has vanished
             Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote checkpoints left; only for who alone writes there."""
-    for file in folder.glob(f".checkpoint_*.pth.*{TEMPORARY_SUFFIX}"):
-        file.unlink(missing_ok=True)
 
 
 def read(file: Path) -> dict[str, Any]:

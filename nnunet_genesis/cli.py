@@ -21,7 +21,9 @@ from nnunet_genesis.cli_unlabeled import add_unlabeled_command
 from nnunet_genesis.cli_weights import add_weight_commands
 from nnunet_genesis.config import OPTIMIZERS, PRECISIONS
 from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.pretraining.interruption import EXIT_INTERRUPTED, EXIT_REQUEUE, StoppedEarly, StopRequest
 from nnunet_genesis.pretraining.processes import is_first_process, loader_workers
+from nnunet_genesis.pretraining.saving import DEFAULT_MINUTES
 from nnunet_genesis.storage import cannot_write, storage_error
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 
 EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130
 
 
 def pretrain(arguments: Sequence[str] | None = None) -> None:
@@ -69,13 +70,21 @@ def _pretrain_parser() -> argparse.ArgumentParser:
         prog="genesis-pretrain-nnunet",
         description="Pretrain the network of your nnU-Net plans on preprocessed images, without labels."
         " Then: nnUNetv2_train DATASET CONFIGURATION FOLD -tr nnUNetTrainerGenesis",
+        epilog="Exit codes: 0 finished (with --c also where it was finished before);"
+        f" {EXIT_ERROR} error; {EXIT_REQUEUE} saved and stopped by a scheduler (SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU)"
+        f" or a closed terminal, to be run again with --c; {EXIT_INTERRUPTED} saved and stopped by Ctrl-C.",
     )
     add_plans_flags(parser)
     add = parser.add_argument
     add("-device", choices=("cuda", "cpu", "mps"), default="cuda", help="default: %(default)s")
     add("-num_gpus", type=int, default=1, help="GPUs (with -device cpu: processes) on this host (default: 1)")
     add("-np", dest="workers", type=int, default=None, help="loader processes per GPU (default: by nnUNet_n_proc_DA)")
-    add("--c", dest="continue_run", action="store_true", help="continue an interrupted pretraining")
+    add(
+        "--c",
+        dest="continue_run",
+        action="store_true",
+        help="continue an interrupted pretraining; where there is none, start it",
+    )
     add("--epochs", type=int, help="default: 1000")
     add("--iterations-per-epoch", type=int, help="default: 250")
     add("--batch-size", type=int, help="patches per step over all devices (default: the plans')")
@@ -88,6 +97,14 @@ def _pretrain_parser() -> argparse.ArgumentParser:
     add_source_flags(parser)
     add("--output", type=Path, help="output folder (default: inside nnUNet_results/DATASET)")
     add("--overwrite", action="store_true", help="replace the results of an earlier pretraining")
+    add(
+        "--save-every-minutes",
+        type=float,
+        default=DEFAULT_MINUTES,
+        help="longest time between two saves of what --c continues from, and the most that a kill can cost"
+        " (default: %(default)g)",
+    )
+    add("--save-every-epochs", type=int, help="save after so many epochs, too (default: after the first one only)")
     add("--version", action="version", version=f"nnunet-genesis {__version__}")
     return parser
 
@@ -126,6 +143,20 @@ def _genesis_parser() -> argparse.ArgumentParser:
 
 
 def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
+    is_first = is_first_process()
+    continuing = [word for word in given if word not in ("--overwrite", "--c")]
+    command = shlex.join(["genesis-pretrain-nnunet", *continuing, "--c"])
+    with StopRequest() as stop:
+        try:
+            finished = _run_pretraining(options, command, stop, is_first=is_first)
+        except StoppedEarly:
+            sys.stderr.write(f"stopped before the first step; begin again with:\n  {command}\n")
+            return stop.exit_code
+    # The launcher takes any other code of a process that it started for a crash, and would kill the others.
+    return 0 if finished or not is_first else stop.exit_code
+
+
+def _run_pretraining(options: argparse.Namespace, command: str, stop: StopRequest, *, is_first: bool) -> bool:
     from nnunet_genesis import checkpoint
     from nnunet_genesis.plans import load_planned_configuration
     from nnunet_genesis.pretraining.run_files import stored_config
@@ -142,7 +173,6 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
 
     from nnunet_genesis.pretraining.run import RunOptions, run_pretraining
 
-    continuing = [word for word in given if word not in ("--overwrite", "--c")]
     finished = run_pretraining(
         planned,
         config,
@@ -153,16 +183,17 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
             workers=workers,
             continue_run=options.continue_run,
             overwrite=options.overwrite,
-            command=shlex.join(["genesis-pretrain-nnunet", *continuing, "--c"]),
+            save_every_minutes=options.save_every_minutes,
+            save_every_epochs=options.save_every_epochs,
+            command=command,
         ),
+        stop,
     )
-    is_first = is_first_process()
     if finished and is_first:
         sys.stdout.write(f"{output / checkpoint.FINAL_NAME}\n")
         if options.output is not None:
             sys.stderr.write(f"to train from it: export nnUNet_genesis_checkpoint={output / checkpoint.FINAL_NAME}\n")
-    # The launcher takes any other code of a process that it started for a crash, and would kill the others.
-    return 0 if finished or not is_first else EXIT_INTERRUPTED
+    return finished
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nnunet_genesis.files import replacing
+from nnunet_genesis.files import SECONDS_UNTIL_STALE, remove_parts, replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,3 +39,18 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "nowhere" / "kept.json") as part:
         part.write_text("new")
+
+
+def test_parts_of_killed_writers_are_removed_and_those_of_others_are_not(tmp_path: Path) -> None:
+    file = tmp_path / "kept[1].json"
+    stale, fresh = tmp_path / f".{file.name}.123.tmp", tmp_path / f".{file.name}.456.tmp"
+    others = tmp_path / ".other.json.123.tmp"
+    for part in (stale, fresh, others):
+        part.touch()
+    written = fresh.stat().st_mtime - SECONDS_UNTIL_STALE - 60
+    os.utime(stale, (written, written))
+    with replacing(file) as part:
+        part.touch()
+    assert set(tmp_path.iterdir()) == {file, fresh, others}
+    remove_parts(file)
+    assert set(tmp_path.iterdir()) == {file, others}

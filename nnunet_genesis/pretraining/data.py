@@ -6,7 +6,6 @@ processes, and a continued run goes on with the very patches that it would have 
 
 from __future__ import annotations
 
-import signal
 import zlib
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nnunet_genesis.pretraining.crop_reading import as_tensor, read_crop
+from nnunet_genesis.pretraining.interruption import leave_signals_to_main_process
 from nnunet_genesis.pretraining.places import choose, draw_case, draw_first_voxels, foreground_inside
 from nnunet_genesis.pretraining.seeds import Stream
 
@@ -196,8 +196,7 @@ def build_loader(
 
 
 def _prepare_worker(_: int) -> None:
-    """One thread per worker; Ctrl-C and SIGTERM are for the main process, which ends its workers itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """One thread per worker; signals are for the main process."""
+    leave_signals_to_main_process()
     torch.set_num_threads(1)
     blosc2.set_nthreads(1)

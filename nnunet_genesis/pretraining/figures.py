@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from nnunet_genesis.files import replacing
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -100,7 +102,8 @@ def draw_progress(
     bottom.set_xlabel("epoch")
     bottom.set_ylim(bottom=0)
     bottom.grid(alpha=0.3)
-    figure.savefig(file, dpi=110, format="png")
+    with replacing(file) as part:
+        figure.savefig(part, dpi=110, format="png")
 
 
 def source_loss(name: str) -> str:
@@ -151,7 +154,8 @@ def draw_restorations(
     for row, name in enumerate(ROWS):
         grid[row, 0].set_ylabel(name)
     figure.suptitle(title, fontsize=10)
-    figure.savefig(file, dpi=90, format="png")
+    with replacing(file) as part:
+        figure.savefig(part, dpi=90, format="png")
 
 
 def choose_examples(labels: Sequence[str]) -> list[int]:

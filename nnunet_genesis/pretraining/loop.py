@@ -12,7 +12,7 @@ import torch
 from nnunet_genesis.errors import GenesisError
 from nnunet_genesis.pretraining.feeding import batches_on_device
 from nnunet_genesis.pretraining.figures import source_loss
-from nnunet_genesis.pretraining.run_files import SECONDS_UNTIL_RETRY, on_cpu
+from nnunet_genesis.pretraining.run_files import on_cpu
 from nnunet_genesis.pretraining.seeds import Stream, torch_generator
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.pretext_network import PretextNetwork
     from nnunet_genesis.pretraining.pretexts.base import NetworkOutputs, Pretext, RestorationPairs
     from nnunet_genesis.pretraining.run_files import RunFiles
+    from nnunet_genesis.pretraining.saving import SaveSchedule
     from nnunet_genesis.pretraining.validation import Baselines, ValidationPairs
 
-SECONDS_BETWEEN_SAVES = 600
 STEPS_BETWEEN_AGREEMENTS = 10
 """Distributed processes agree this often on whether to stop or to save."""
 STEPS_BETWEEN_LOSS_READS = 20
@@ -83,6 +83,7 @@ def train(
     state: TrainingState,
     files: RunFiles,
     monitor: Monitor | None,
+    schedule: SaveSchedule,
     stop: StopRequest,
 ) -> bool:
     """Train until the last step or until `stop` is requested.
@@ -100,6 +101,7 @@ def train(
         state: Where to start; advanced in place.
         files: Writes checkpoints (used by the first process).
         monitor: On the first process.
+        schedule: Tells when to save.
         stop: Asks for an end between two steps.
 
     Returns:
@@ -108,7 +110,7 @@ def train(
     share = config.batch_size // fabric.world_size
     own = slice(fabric.global_rank * share, (fabric.global_rank + 1) * share)
     total_steps = config.epochs * config.iterations_per_epoch
-    last_save = epoch_start = time.monotonic()
+    epoch_start = time.monotonic()
     epoch_first_step = state.step
     wrapped.train()
     pairs: RestorationPairs | None = None
@@ -138,7 +140,8 @@ def train(
             readable = fabric.device.type == "cpu" or state.step % STEPS_BETWEEN_LOSS_READS == 0
             monitor.step(state.step, float(loss.detach()) if readable else None)
 
-        if state.step % config.iterations_per_epoch == 0:
+        epoch_ends = state.step % config.iterations_per_epoch == 0
+        if epoch_ends:
             rate = (state.step - epoch_first_step) / (time.monotonic() - epoch_start)
             _finish_epoch(fabric, config, network, validation, state=state, steps_per_second=rate)
             if monitor is not None:
@@ -149,26 +152,48 @@ def train(
             state.best_val_loss = min(state.best_val_loss, state.history[-1]["val_loss"])
             epoch_start, epoch_first_step = time.monotonic(), state.step
 
-        first_epoch_ends = state.step == config.iterations_per_epoch
-        save_is_due = first_epoch_ends or time.monotonic() - last_save > SECONDS_BETWEEN_SAVES
-        agree_now = first_epoch_ends or state.step % STEPS_BETWEEN_AGREEMENTS == 0
-        stops, saves = _agree(fabric, agree_now, stop.requested, save_is_due)
+        due_after_epoch = epoch_ends and schedule.is_due_after_epoch(len(state.history))
+        agree_now = due_after_epoch or state.step % STEPS_BETWEEN_AGREEMENTS == 0
+        stops, saves = _agree(fabric, agree_now, stop.requested, due_after_epoch or schedule.is_due_by_time())
         if (stops or saves) and state.step < total_steps:
-            _share_epoch_losses(fabric, state)
-            saved = True
-            if monitor is not None and all(bool(losses.isfinite().all()) for losses in state.epoch_losses.values()):
-                saved = files.write_latest(
-                    network.network,
-                    progress_entry(state, baselines),
-                    _training_state(fabric, network, optimizer, state),
-                    ends=stops,
-                )
-            # A process that ended earlier would make the launcher kill the one that is still writing.
-            fabric.barrier()
-            last_save = time.monotonic() - (0 if saved else SECONDS_BETWEEN_SAVES - SECONDS_UNTIL_RETRY)
+            saved = save_latest(
+                fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop, must=stops
+            )
+            schedule.saved() if saved else schedule.failed()
         if stops:
             return state.step == total_steps
     return True
+
+
+def save_latest(
+    fabric: Fabric,
+    network: PretextNetwork,
+    optimizer: Any,
+    *,
+    state: TrainingState,
+    baselines: Baselines,
+    files: RunFiles,
+    stop: StopRequest,
+    must: bool,
+) -> bool:
+    """Write the file that ``--c`` continues from, on the first process, while the others wait.
+
+    Returns:
+        Whether all is well: False where it could not be written, which is an error if it `must` be.
+    """
+    _share_epoch_losses(fabric, state)
+    saved = True
+    if fabric.is_global_zero and all(bool(losses.isfinite().all()) for losses in state.epoch_losses.values()):
+        with stop.saving():
+            saved = files.write_latest(
+                network.network,
+                progress_entry(state, baselines),
+                _training_state(fabric, network, optimizer, state),
+                must=must,
+            )
+    # A process that ended earlier would make the launcher kill the one that is still writing.
+    fabric.barrier()
+    return saved
 
 
 def progress_entry(state: TrainingState, baselines: Baselines) -> dict[str, Any]:

@@ -126,8 +126,8 @@ class Monitor:
         if not last and self._last_pictures and now - self._last_pictures < SECONDS_BETWEEN_PICTURES:
             return
         self._last_pictures = now
-        with self._effort.writing("progress.png"), replacing(self.folder / "progress.png") as part:
-            draw_progress(part, history, baselines, self.title, pairs.score_chances)
+        with self._effort.writing("progress.png"):
+            draw_progress(self.folder / "progress.png", history, baselines, self.title, pairs.score_chances)
         numbers = choose_examples(pairs.labels)
         restored = pairs.restore(network, numbers)
         examples = [
@@ -135,8 +135,8 @@ class Monitor:
             for n, pair, result in zip(numbers, (pairs.pairs[n] for n in numbers), restored, strict=True)
         ]
         title = f"{self.title}, held-out cases, epoch {history[-1]['epoch'] + 1}"
-        with self._effort.writing("restorations.png"), replacing(self.folder / "restorations.png") as part:
-            draw_restorations(part, examples, self.spacing, title)
+        with self._effort.writing("restorations.png"):
+            draw_restorations(self.folder / "restorations.png", examples, self.spacing, title)
 
     def close(self) -> None:
         """Finish the bar and the TensorBoard file."""
@@ -158,15 +158,23 @@ def score_interval(score: float, patches: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def start_logging(folder: Path | None) -> None:
-    """Send the package's log to stderr and to a new file in the output folder; without a folder, say nothing."""
+def start_logging(folder: Path | None, *, go_on: bool = False) -> None:
+    """Send the package's log to stderr and to a file in the output folder.
+
+    Args:
+        folder: Output folder; None: say nothing.
+        go_on: Add to the newest file there, so that a run that is requeued many times has one log.
+    """
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
     stop_logging()
     if folder is None:
         LOGGER.addHandler(logging.NullHandler())
         return
-    LOGGER.addHandler(LogFile(folder / f"pretraining_log_{datetime.now():%Y_%m_%d_%H_%M_%S}.txt"))
+    file = folder / f"pretraining_log_{datetime.now():%Y_%m_%d_%H_%M_%S}.txt"
+    if go_on:
+        file = max(folder.glob("pretraining_log_*.txt"), default=file)
+    LOGGER.addHandler(LogFile(file))
     LOGGER.addHandler(_BesideTheBar())
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
 from nnunet_genesis import checkpoint
-from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError
+from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError, StorageError
 from nnunet_genesis.pretraining.background import describe_background
 from nnunet_genesis.pretraining.case_samples import sample_intensities
 from nnunet_genesis.pretraining.damage import collate
@@ -24,6 +24,7 @@ from nnunet_genesis.pretraining.loop import (
     build_optimizer,
     progress_entry,
     restore_training_state,
+    save_latest,
     train,
 )
 from nnunet_genesis.pretraining.monitor import LOGGER, Monitor, start_logging, stop_logging
@@ -38,9 +39,11 @@ from nnunet_genesis.pretraining.run_files import (
     check_same_data,
     check_same_run,
     mending_command,
+    remove_leftovers,
     remove_results,
 )
 from nnunet_genesis.pretraining.run_lock import locked_folder
+from nnunet_genesis.pretraining.saving import DEFAULT_MINUTES, SaveSchedule
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
 from nnunet_genesis.pretraining.single_channel import join_channels, learned_plans, with_channels_drawn
 from nnunet_genesis.pretraining.source_folders import find_source_folders
@@ -74,6 +77,8 @@ class RunOptions:
         workers: Loader processes per process.
         continue_run: Go on from the latest checkpoint.
         overwrite: Replace the results of an earlier run.
+        save_every_minutes: Longest time between two saves.
+        save_every_epochs: Epochs between two saves; None: only time counts.
         command: The command line that continues this run.
     """
 
@@ -83,19 +88,40 @@ class RunOptions:
     workers: int = 2
     continue_run: bool = False
     overwrite: bool = False
+    save_every_minutes: float = DEFAULT_MINUTES
+    save_every_epochs: int | None = None
     command: str = ""
 
 
-def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, options: RunOptions) -> bool:
+def run_pretraining(
+    planned: PlannedConfiguration, config: PretrainingConfig, options: RunOptions, stop: StopRequest | None = None
+) -> bool:
     """Pretrain the network of the plans.
+
+    Args:
+        planned: The dataset's plans.
+        config: What is trained, and how.
+        options: Where, and on what.
+        stop: Has taken over the signals, where they shall be so before this call.
 
     Returns:
         True when finished, False when interrupted; then ``checkpoint_latest.pth`` continues the run.
 
     Raises:
         GenesisError: If anything is wrong that can be known before the first step.
+        KeyboardInterrupt: If a signal came before the first step; there is nothing to save.
     """
+    if stop is None:
+        with StopRequest() as own:
+            return run_pretraining(planned, config, options, own)
+    schedule = SaveSchedule(options.save_every_minutes, options.save_every_epochs)
     check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
+    if _is_finished(options, config):
+        if is_first_process():
+            with suppress(SetupError, StorageError), locked_folder(options.output):
+                (options.output / checkpoint.LATEST_NAME).unlink(missing_ok=True)  # killed after writing the final one
+                remove_leftovers(options.output)
+        return True
     check_pretext(config, learned_plans(planned, config))
     folders = find_source_folders(planned, config)
     world_size = math.prod(count_processes(options.num_devices))
@@ -105,36 +131,22 @@ def run_pretraining(planned: PlannedConfiguration, config: PretrainingConfig, op
             mend=f"--batch-size {math.ceil(config.batch_size / world_size) * world_size}",
         )
     check_device(options.device, options.num_devices, config.precision)
-    if _is_finished(options, config):
-        return True
     with locked_folder(options.output) if is_first_process() else nullcontext():
         # Another process may have written the folder until now.
         check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
-        if is_first_process():
-            checkpoint.remove_leftovers(options.output)
-        return _is_finished(options, config) or _launch(planned, config, options, folders)
-
-
-def _is_finished(options: RunOptions, config: PretrainingConfig) -> bool:
-    """Whether ``--c`` finds nothing to do."""
-    final = options.output / checkpoint.FINAL_NAME
-    if not (options.continue_run and final.exists()):
-        return False
-    check_same_run(checkpoint.read(final)["genesis"]["config"], config, final)
-    return True
-
-
-def _launch(
-    planned: PlannedConfiguration, config: PretrainingConfig, options: RunOptions, folders: list[SourceFolder]
-) -> bool:
-    """Start the processes of a run, and run."""
-    resumed = _read_latest(options, config) if options.continue_run else None
-    fabric = launch_fabric(options.device, options.num_devices, config.precision)
-    start_logging(options.output if fabric.is_global_zero else None)
-    try:
-        return _run(fabric, planned, config, options, folders=folders, resumed=resumed)
-    finally:
-        stop_logging()
+        if _is_finished(options, config):
+            return True
+        resumed = _read_latest(options, config) if options.continue_run else None
+        if world_size > 1:
+            stop.defer()  # from the launch on, processes wait for one another
+        fabric = launch_fabric(options.device, options.num_devices, config.precision)
+        start_logging(options.output if fabric.is_global_zero else None, go_on=options.continue_run)
+        try:
+            return _run(
+                fabric, planned, config, options, folders=folders, resumed=resumed, schedule=schedule, stop=stop
+            )
+        finally:
+            stop_logging()
 
 
 def _run(
@@ -145,6 +157,8 @@ def _run(
     *,
     folders: list[SourceFolder],
     resumed: dict[str, Any] | None,
+    schedule: SaveSchedule,
+    stop: StopRequest,
 ) -> bool:
     if options.continue_run and resumed is None:
         LOGGER.warning("--c: there is no checkpoint to continue from in %s, starting a new run", options.output)
@@ -236,16 +250,13 @@ def _run(
     if isinstance(patches, PatchDataset):
         LOGGER.info("%s", describe_background(patches))
     LOGGER.info("output: %s", options.output)
-    monitor = None
-    if fabric.is_global_zero:
-        if options.overwrite:
-            remove_results(options.output)
-        title = f"{config.pretext}, {planned.dataset_name}, {planned.configuration}"
-        monitor = Monitor(
-            options.output, title=title, spacing=planned.spacing, total_steps=total_steps, first_step=state.step
-        )
+    monitor = _start_record(planned, config, options, first_step=state.step) if fabric.is_global_zero else None
+    stop.defer()
+    if resumed is None:
+        # From here on there is something to continue from, whenever the run is killed; a full disk shows now, too.
+        save_latest(fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop, must=True)
     try:
-        with StopRequest() as stop, naming_dead_loaders(options.workers):
+        with naming_dead_loaders(options.workers):
             finished = train(
                 fabric,
                 config,
@@ -259,17 +270,28 @@ def _run(
                 state=state,
                 files=files,
                 monitor=monitor,
+                schedule=schedule,
                 stop=stop,
             )
     finally:
         if monitor is not None:
             monitor.close()
     if fabric.is_global_zero and finished:
-        file = files.write_final(network.network, progress_entry(state, baselines))
+        with stop.saving():
+            file = files.write_final(network.network, progress_entry(state, baselines))
         LOGGER.info("finished: %s", file)
     elif not finished:
         LOGGER.info("stopped after step %d of %d; continue with:\n  %s", state.step, total_steps, options.command)
     return finished
+
+
+def _is_finished(options: RunOptions, config: PretrainingConfig) -> bool:
+    """Whether ``--c`` finds nothing to do."""
+    final = options.output / checkpoint.FINAL_NAME
+    if not (options.continue_run and final.exists()):
+        return False
+    check_same_run(checkpoint.read(final)["genesis"]["config"], config, final)
+    return True
 
 
 def _measure_range(
@@ -303,6 +325,22 @@ def _open_quarantine(
     else:
         quarantine.restore(on_first_process(fabric, lambda: quarantine.take_over(options.workers)))
     return quarantine
+
+
+def _start_record(
+    planned: PlannedConfiguration, config: PretrainingConfig, options: RunOptions, *, first_step: int
+) -> Monitor:
+    """Make way in the output folder for what this run writes."""
+    if options.overwrite:
+        remove_results(options.output)
+    remove_leftovers(options.output)
+    return Monitor(
+        options.output,
+        title=f"{config.pretext}, {planned.dataset_name}, {planned.configuration}",
+        spacing=planned.spacing,
+        total_steps=config.epochs * config.iterations_per_epoch,
+        first_step=first_step,
+    )
 
 
 def _read_latest(options: RunOptions, config: PretrainingConfig) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.errors import CheckpointError, SetupError, StorageError
+from nnunet_genesis.files import remove_parts
 from nnunet_genesis.storage import check_free_space
 from nnunet_genesis.weights_digest import weights_digest
 
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("nnunet_genesis")
 WEIGHTS_ON_DISK = 7
 """Checkpoints while a run goes on, in weights: the latest with two moments, the same being written, the best."""
-SECONDS_UNTIL_RETRY = 60.0
-"""After a save that failed, the next one is due so soon."""
 SECONDS_BETWEEN_COMPLAINTS = 600.0
 SECONDS_TO_INSIST_WHEN_FINISHED = 300.0
 SECONDS_TO_INSIST_WHEN_STOPPED = 10.0
 """Schedulers leave a job half a minute or so between SIGTERM and SIGKILL."""
 
+RECORD_NAMES = ("progress.csv", "progress.png", "restorations.png")
+"""What `Monitor` writes anew after an epoch."""
 SAME_DATA = (
     "dataset", "plans", "configuration", "patch_size", "architecture", "cases", "validation_cases", "intensity_range",
     "pretext_settings",
@@ -59,9 +60,18 @@ def check_output_folder(folder: Path, *, continue_run: bool, overwrite: bool) ->
 
 
 def remove_results(folder: Path) -> None:
-    """Remove the checkpoints of an earlier run that ``--overwrite`` gives up."""
-    for name in (checkpoint.FINAL_NAME, checkpoint.LATEST_NAME, checkpoint.BEST_NAME):
+    """Remove the checkpoints of an earlier run that ``--overwrite`` gives up.
+
+    The best one goes first: whenever this is killed, what is left is an unfinished or a finished run.
+    """
+    for name in (checkpoint.BEST_NAME, checkpoint.LATEST_NAME, checkpoint.FINAL_NAME):
         (folder / name).unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove parts of files that a process wrote when it was killed; no other process may write to the folder."""
+    for name in (checkpoint.FINAL_NAME, checkpoint.LATEST_NAME, checkpoint.BEST_NAME, *RECORD_NAMES):
+        remove_parts(folder / name)
 
 
 def stored_config(folder: Path) -> dict[str, Any] | None:
@@ -146,7 +156,7 @@ class RunFiles:
         progress: Mapping[str, Any],
         training_state: Mapping[str, Any],
         *,
-        ends: bool = False,
+        must: bool = False,
     ) -> bool:
         """Write the file that ``--c`` continues from.
 
@@ -154,17 +164,17 @@ class RunFiles:
             network: Without heads.
             progress: See `_content`.
             training_state: What else continuing takes.
-            ends: Whether the run stops here.
+            must: Whether the run begins or ends here.
 
         Returns:
             Whether it is written. If not, that was told, and the file holds what it held.
 
         Raises:
-            StorageError: If it cannot be written and the run ends.
+            StorageError: If it cannot be written and must be.
         """
         content = {**self._content(network, progress), "training_state": dict(training_state)}
         written = self._try(checkpoint.LATEST_NAME, content)
-        if ends and not written:
+        if must and not written:
             self._insist(checkpoint.LATEST_NAME, content, SECONDS_TO_INSIST_WHEN_STOPPED)
         if written and self._best is not None:
             self._try_best(self._best)

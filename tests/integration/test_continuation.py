@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from nnunet_genesis.pretraining.interruption import EXIT_INTERRUPTED, EXIT_REQUEUE
 from tests.integration.workspace import read_until
 
 if TYPE_CHECKING:
@@ -48,19 +49,28 @@ def undisturbed(hippocampus: Workspace, tmp_path_factory: pytest.TempPathFactory
     return read(folder)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (signal.SIGINT, EXIT_INTERRUPTED),
+        pytest.param(signal.SIGTERM, EXIT_REQUEUE, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_interrupted_run_continues_bit_for_bit(
-    hippocampus: Workspace, undisturbed: dict[str, Any], tmp_path: Path, sent: signal.Signals
+    hippocampus: Workspace, undisturbed: dict[str, Any], tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
     process = hippocampus.start(*EIGHT_EPOCHS, "--output", str(tmp_path))
     read_until(process, "epoch 2:")
     process.send_signal(sent)
     rest, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, rest
-    assert "continue with:" in rest
-    assert "--c" in rest.split("continue with:")[1]
-    latest = read(tmp_path, "checkpoint_latest.pth")
-    assert 10 <= latest["training_state"]["step"] < 40
+    assert process.returncode == code, rest
+    step = read(tmp_path, "checkpoint_latest.pth")["training_state"]["step"]
+    if sent == signal.SIGKILL:
+        assert step == 5, "saved after the first epoch, and ten minutes later again"
+    else:
+        assert "--c" in rest.split("continue with:")[1]
+        assert 10 <= step < 40
     hippocampus.run(*EIGHT_EPOCHS, "--output", str(tmp_path), "--c")
     continued = read(tmp_path)
     assert losses(continued) == losses(undisturbed)
@@ -98,14 +108,33 @@ def test_two_processes_take_the_steps_of_one(hippocampus: Workspace, tmp_path: P
 
 
 @pytest.mark.slow
-def test_two_interrupted_processes_save_and_continue(hippocampus: Workspace, tmp_path: Path) -> None:
-    command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "30", "-num_gpus", "2", "--output", str(tmp_path))
+@pytest.mark.parametrize(
+    ("launcher", "sent", "to_group", "code"),
+    [
+        ("num_gpus", signal.SIGTERM, True, EXIT_REQUEUE),
+        ("num_gpus", signal.SIGUSR1, False, EXIT_REQUEUE),
+        ("torchrun", signal.SIGINT, True, 1),
+        ("torchrun", signal.SIGTERM, False, 1),
+    ],
+)
+def test_two_interrupted_processes_save_once_and_continue(
+    hippocampus: Workspace, tmp_path: Path, launcher: str, sent: signal.Signals, *, to_group: bool, code: int
+) -> None:
+    """A scheduler tells every process of a group, a person the launcher; torchrun hands on what the group got already.
+
+    Torchrun ends with 1 after a signal, whatever its processes end with.
+    """
+    arguments = (*COMMON, "--epochs", "30", "--output", str(tmp_path))
+    command: tuple[str, ...] = ("genesis-pretrain-nnunet", *arguments, "-num_gpus", "2")
+    if launcher == "torchrun":
+        script = str(Path(sys.executable).parent / "genesis-pretrain-nnunet")
+        command = ("torchrun", "--standalone", "--nproc_per_node", "2", script, *arguments)
     process = hippocampus.start(*command, new_session=True, OMP_NUM_THREADS="1")
     read_until(process, "epoch 2:")
-    os.killpg(process.pid, signal.SIGTERM)  # as a scheduler does: every process of the group is told
+    (os.killpg if to_group else os.kill)(process.pid, sent)
     rest, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, rest
-    assert "continue with:" in rest
+    assert process.returncode == code, rest
+    assert rest.count("continue with:") == 1, rest
     step = read(tmp_path, "checkpoint_latest.pth")["training_state"]["step"]
     assert 10 <= step < 150
     assert step % 10 == 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from nnunet_genesis.pretraining.interruption import EXIT_REQUEUE
 from tests.integration.workspace import HIPPOCAMPUS, TINY, TRAINER, read_until
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def test_pretext_goes_on_bit_for_bit_and_starts_a_training(
     read_until(process, "epoch 1:")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == EXIT_REQUEUE
     hippocampus.run(*command(pretext, "--output", str(interrupted), "--c"))
     whole, continued = (torch.load(one / "checkpoint_final.pth", weights_only=True) for one in (folder, interrupted))
     assert [entry["val_loss"] for entry in whole["genesis"]["history"]] == [

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from nnunet_genesis import checkpoint
-from nnunet_genesis.pretraining import loop, monitor, run_files
+from nnunet_genesis.pretraining import monitor, run_files
+from nnunet_genesis.pretraining.saving import SaveSchedule
 from tests.commands import pretrain
 from tests.preprocessed import DATASET, smooth_cases, write_dataset
 
@@ -39,8 +40,7 @@ def run(output: Path, *more: object, epochs: int = 4, workers: int = 0) -> int:
 
 def save_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every step write a checkpoint, and give up soon where that fails."""
-    monkeypatch.setattr(loop, "SECONDS_BETWEEN_SAVES", -1.0)
-    monkeypatch.setattr(loop, "SECONDS_UNTIL_RETRY", -1.0)
+    monkeypatch.setattr(SaveSchedule, "is_due_by_time", lambda _: True)
     monkeypatch.setattr(run_files, "SECONDS_TO_INSIST_WHEN_FINISHED", 0.1)
 
 

@@ -1,0 +1,1 @@
+"""Runs that are killed, stopped, requeued, or very long."""
