@@ -193,7 +193,7 @@ class RunFiles:
         progress: Mapping[str, Any],
         training_state: Mapping[str, Any],
         *,
-        ends: bool = False,
+        must: bool = False,
     ) -> bool:
         """Write the file that ``--c`` continues from.
 
@@ -201,17 +201,17 @@ class RunFiles:
             network: Without heads.
             progress: See `_content`.
             training_state: What else continuing takes.
-            ends: Whether the run stops here.
+            must: Whether the run begins or ends here.
 
         Returns:
             Whether it is written. If not, that was told, and the file holds what it held.
 
         Raises:
-            StorageError: If it cannot be written and the run ends.
+            StorageError: If it cannot be written and must be.
         """
         content = {**self._content(network, progress), "training_state": dict(training_state)}
         written = self._try(checkpoint.LATEST_NAME, content)
-        if ends and not written:
+        if must and not written:
             self._insist(checkpoint.LATEST_NAME, content, SECONDS_TO_INSIST_WHEN_STOPPED)
         if written and self._best is not None:
             self._try_best(self._best)

@@ -175,7 +175,7 @@ def test_a_run_goes_on_without_a_damaged_case_whatever_its_number_of_loaders(
     drawn: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with when_told("epoch 1:", partial(os.kill, os.getpid(), signal.SIGTERM)):
-        assert run(tmp_path / "begun") == 130
+        assert run(tmp_path / "begun") == 75
     shutil.copytree(tmp_path / "begun", tmp_path / "healthy")
     assert run(tmp_path / "healthy", "--c") == 0
     assert not (tmp_path / "healthy" / "quarantine.json").exists()
@@ -211,7 +211,7 @@ def test_a_continued_run_knows_its_damaged_cases_and_ends_as_if_never_interrupte
         when_told("epoch 1:", partial(HARM[harm], drawn)),
         when_told("quarantine:", partial(os.kill, os.getpid(), signal.SIGTERM)),
     ):
-        assert run(tmp_path / "continued") == 130
+        assert run(tmp_path / "continued") == 75
     with when_told("is still damaged", lambda: None):
         assert run(tmp_path / "continued", "--c") == 0
     assert same_weights(read(tmp_path / "continued"), read(tmp_path / "undisturbed"))
