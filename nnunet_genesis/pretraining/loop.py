@@ -175,7 +175,7 @@ def train(
         if (stops or saves) and state.step < total_steps:
             guard.read(state.step)
             saved = save_latest(
-                fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop, ends=stops
+                fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop, must=stops
             )
             schedule.saved(written=saved)
         if stops:
@@ -192,7 +192,7 @@ def save_latest(
     baselines: Baselines,
     files: RunFiles,
     stop: StopRequest,
-    ends: bool,
+    must: bool,
 ) -> bool:
     """Write the file that ``--c`` continues from, on the first process, while the others wait.
 
@@ -200,7 +200,7 @@ def save_latest(
         False where this process could not write it, which was told.
 
     Raises:
-        StorageError: If it cannot be written and the run `ends` here.
+        StorageError: If it cannot be written and `must` be.
     """
     _share_epoch_losses(fabric, state)
     skipped, saved = state.divergence.in_a_row, True
@@ -212,7 +212,7 @@ def save_latest(
                 network.network,
                 progress_entry(state, baselines),
                 _training_state(fabric, network, optimizer, state),
-                ends=ends,
+                must=must,
             )
     # A process that ended earlier would make the launcher kill the one that is still writing.
     fabric.barrier()

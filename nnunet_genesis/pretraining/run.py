@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from nnunet_genesis import checkpoint
-from nnunet_genesis.errors import CheckpointError, SetupError
+from nnunet_genesis.errors import CheckpointError, SetupError, StorageError
 from nnunet_genesis.pretraining.background import describe_background
 from nnunet_genesis.pretraining.case_samples import sample_intensities
 from nnunet_genesis.pretraining.damage import collate
@@ -116,6 +116,10 @@ def run_pretraining(
     schedule = SaveSchedule(options.save_every_minutes, options.save_every_epochs)
     check_output_folder(options.output, continue_run=options.continue_run, overwrite=options.overwrite)
     if _is_finished(options, config):
+        if is_first_process():
+            with suppress(SetupError, StorageError), locked_folder(options.output):
+                (options.output / checkpoint.LATEST_NAME).unlink(missing_ok=True)  # killed after writing the final one
+                remove_leftovers(options.output)
         return True
     check_pretext(config, learned_plans(planned, config))
     folders = find_source_folders(planned, config)
@@ -144,9 +148,6 @@ def _is_finished(options: RunOptions, config: PretrainingConfig) -> bool:
     if not (options.continue_run and final.exists()):
         return False
     check_same_run(config_of(checkpoint.read(final), final), config, final)
-    if is_first_process():
-        (options.output / checkpoint.LATEST_NAME).unlink(missing_ok=True)  # killed after writing the one above
-        remove_leftovers(options.output)
     return True
 
 
@@ -274,7 +275,7 @@ def _run(
     stop.defer()
     if resumed is None:
         # From here on there is something to continue from, whenever the run is killed; a full disk shows now, too.
-        save_latest(fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop, ends=True)
+        save_latest(fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop, must=True)
     try:
         with naming_dead_loaders(options.workers):
             finished = train(

@@ -38,10 +38,6 @@ class SaveSchedule:
         if not written:
             self._last_save -= max(0.0, self._seconds - SECONDS_UNTIL_RETRY)
 
-    def failed(self) -> None:
-        """Be due again soon."""
-        self._last_save = time.monotonic() - max(0.0, self._seconds - SECONDS_UNTIL_RETRY)
-
     def is_due_after_epoch(self, finished: int) -> bool:
         """Whether to save at the end of an epoch; the same in all processes.
 
