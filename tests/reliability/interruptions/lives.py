@@ -87,7 +87,7 @@ class Life:
         calls: list[int] = json.loads((self.folder / "calls").read_text())
         return calls
 
-    def wait_for_step(self, step: int, timeout: float = 120) -> None:
+    def wait_for_step(self, step: int, timeout: float = 600) -> None:
         for _ in range(round(timeout / 0.005)):
             if self.steps[1] >= step:
                 return
@@ -95,7 +95,7 @@ class Life:
             self.process.join(0.005)
         raise AssertionError(f"no step {step} within {timeout} s:\n{self.printed}")
 
-    def join(self, timeout: float = 120) -> int:
+    def join(self, timeout: float = 600) -> int:
         """Wait for the end; returns the exit code, negative for a signal."""
         self.process.join(timeout)
         assert self.process.exitcode is not None, f"still running:\n{self.printed}"
@@ -128,6 +128,8 @@ class _WatchedWritings:
 
 
 def _live(arguments: tuple[str, ...], environment: dict[str, str], folder: Path, blows: tuple[Blow, ...]) -> None:
+    # Loader processes are started as they are where the command is typed, not by the server of this process.
+    multiprocessing.set_start_method(None, force=True)
     os.environ.update(environment)
     output = os.open(folder / "printed", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
