@@ -103,6 +103,8 @@ _KNOWN: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(NUMPY_SCALAR, number),
     "numpy.ndarray": PlainArray,
     "_codecs.encode": _encode,
+    "builtins.set": set,
+    "__builtin__.set": set,
     **{f"numpy.{core}.multiarray._reconstruct": PlainArray for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
 }
