@@ -65,7 +65,10 @@ def _limit(panel: Axes, table: MetricTable) -> None:
     means = table.by_group(list(table.values)).mean(axis=1)
     low, high = panel.get_ylim()
     more = max(float(np.ptp(means)), 1e-6)
-    panel.set_ylim(max(low, float(means.min()) - more), min(high, float(means.max()) + more))
+    # No score is below 0, and no share above 1; a mark there is drawn whole.
+    room = 0.03 * (1.0 if table.larger_is_better else more)
+    highest = 1.0 if table.larger_is_better else np.inf
+    panel.set_ylim(max(low, float(means.min()) - more, -room), min(high, float(means.max()) + more, highest + room))
 
 
 def _draw_panel(
