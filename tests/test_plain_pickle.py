@@ -28,7 +28,11 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_what_nnunet_writes_comes_back(tmp_path: Path, protocol: int) -> None:
-    locations = {1: np.arange(12).reshape(3, 4), (1, 2): [], 3: np.asfortranarray(np.ones((2, 4), ">i2"))}
+    locations: dict[Any, Any] = {
+        1: np.arange(12).reshape(3, 4),
+        (1, 2): [],
+        3: np.asfortranarray(np.ones((2, 4), ">i2")),
+    }
     written = {"spacing": [np.float64(0.5), 1.0], "shape": (4, np.int64(5)), "class_locations": locations, "a": {1, 2}}
     file = tmp_path / "case.pkl"
     file.write_bytes(pickle.dumps(written, protocol))
