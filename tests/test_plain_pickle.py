@@ -28,7 +28,7 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_what_nnunet_writes_comes_back(tmp_path: Path, protocol: int) -> None:
-    locations: dict[object, Any] = {
+    locations: dict[Any, Any] = {
         1: np.arange(12).reshape(3, 4),
         (1, 2): [],
         3: np.asfortranarray(np.ones((2, 4), ">i2")),

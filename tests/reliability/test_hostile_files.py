@@ -29,7 +29,7 @@ def fuzz(folder: Path, *arguments: str | int) -> dict[str, Any]:
 
 
 def test_no_file_harms_its_reader(tmp_path: Path, effort: Effort) -> None:
-    files = effort.times(30, 2000)
+    files = effort.times(8, 2000)
     told = fuzz(tmp_path, "--runs", files, "--seed", 0)
     wrong = {name: one["wrong"] for name, one in told.items() if one["wrong"]}
     assert not wrong, json.dumps(wrong, indent=1)
@@ -95,6 +95,7 @@ fuzzing.main()
 """
 
 
+@pytest.mark.slow
 def test_every_kind_of_harm_is_seen(tmp_path: Path) -> None:
     """What the test above would not notice, it could not promise."""
     command = [sys.executable, "-c", HARMFUL, str(tmp_path / "work"), "--runs", "1"]

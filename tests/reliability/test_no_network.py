@@ -80,7 +80,9 @@ def run_watched(program: str, folder: Path) -> list[str]:
     return log.read_text().splitlines()
 
 
-@pytest.mark.parametrize("program", [PRETRAIN, IMPORT], ids=["pretraining", "imports"])
+@pytest.mark.parametrize(
+    "program", [pytest.param(PRETRAIN, id="pretraining", marks=pytest.mark.slow), pytest.param(IMPORT, id="imports")]
+)
 def test_nothing_asks_for_the_network(tmp_path: Path, effort: Effort, program: str) -> None:
     asked = run_watched(program, tmp_path)
     assert not asked, "\n".join(asked)
@@ -88,6 +90,7 @@ def test_nothing_asks_for_the_network(tmp_path: Path, effort: Effort, program: s
     effort.record("no_network", {"how": kind, "asked for the network": 0})
 
 
+@pytest.mark.slow
 def test_an_address_on_the_hub_does(tmp_path: Path) -> None:
     """So that the test above would see it."""
     asked = run_watched(FETCH, tmp_path)
