@@ -52,6 +52,7 @@ def final(folder: Path) -> dict[str, Any]:
     return genesis
 
 
+@pytest.mark.slow
 def test_equal_batches_give_equal_losses(arguments: list[str], tmp_path: Path, effort: Effort) -> None:
     """Means over the steps of an epoch, and the validation losses after them.
 
