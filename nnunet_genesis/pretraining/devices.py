@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.pretraining.joining import join_processes
 from nnunet_genesis.pretraining.launching import start_processes, starts_processes
 from nnunet_genesis.pretraining.processes import count_cores, count_processes
 
@@ -39,6 +40,8 @@ def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
     distributed = num_devices * num_nodes > 1
     if distributed and num_nodes == 1 and starts_processes():
         start_processes(num_devices)
+    if distributed:
+        join_processes(device)
     fabric = Fabric(
         accelerator=device,
         devices=num_devices,

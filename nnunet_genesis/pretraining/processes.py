@@ -21,9 +21,12 @@ def count_processes(num_devices: int) -> tuple[int, int]:
     return local, int(os.environ["WORLD_SIZE"]) // local
 
 
-def was_restarted() -> bool:
-    """Whether torchrun started this process again (``--max-restarts``), after one of the run had failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def may_be_restarted() -> bool:
+    """Whether torchrun may have started the run before (``--max-restarts``).
+
+    Its count of restarts does not tell: on several hosts, it counts those alone that the own host's processes caused.
+    """
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
 def is_first_process() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +82,13 @@ def stored_config(folder: Path) -> dict[str, Any] | None:
 
 
 def was_begun_by(folder: Path, torchrun_id: str) -> bool:
-    """Whether the run in a folder was begun under a torchrun of this id; torchrun's "none" stands for no id."""
-    return torchrun_id != "none" and (_stored(folder) or {}).get("torchrun_id") == torchrun_id
+    """Whether the run in a folder was begun under a torchrun of this id.
+
+    torchrun's "none" stands for no id: then only the host on which a process failed knows of a restart.
+    """
+    if torchrun_id == "none" and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+        return False
+    return (_stored(folder) or {}).get("torchrun_id") == torchrun_id
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:

@@ -153,7 +153,9 @@ def start_on(workspace: Workspace, host: str, number: int, *command: str) -> sub
     """One torchrun per host, with one process each."""
     launch = (
         SCRIPTS / "torchrun", "--nnodes", "2", "--nproc_per_node", "1", "--rdzv_backend", "c10d",
-        "--rdzv_id", "genesis", "--rdzv_endpoint", "10.77.0.1:29400", "--local_addr", f"10.77.0.{number}",
+        "--rdzv_id", "genesis",
+        "--rdzv_endpoint", "10.77.0.1:29400", "--rdzv_conf", f"is_host={int(number == 1)}",
+        "--local_addr", f"10.77.0.{number}",
     )  # fmt: skip
     return subprocess.Popen(
         ["ip", "netns", "exec", host, *map(str, launch), PRETRAIN, *command],

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from torch import distributed
 
 from nnunet_genesis import checkpoint, cli
 from nnunet_genesis.pretraining import run
+from nnunet_genesis.pretraining.joining import agree_on_word
 from tests.preprocessed import smooth_cases, write_dataset
 from tests.reliability.faults import GoesWrong, build_broken
 from tests.reliability.processes import run_in_processes
@@ -95,3 +99,20 @@ def test_a_dead_process_ends_the_others_which_name_it(arguments: list[str], tmp_
     said = (tmp_path / "said" / "0.txt").read_text()
     assert "rank 1 is not heard of any more" in said
     assert "Traceback" not in said
+
+
+def test_restarted_processes_meet_whatever_dead_ones_left_in_the_store() -> None:
+    """Threads stand for processes; each start finds the keys of the one before, and the last comes late."""
+    store, words = cast("Any", distributed).HashStore(), list[str]()
+    for delays in ((0.0, 0.0, 0.0), (0.5, 0.0, 0.2), (0.0, 0.5, 0.0)):
+        with ThreadPoolExecutor(3) as pool:
+            started = [pool.submit(join_late, store, rank, delay) for rank, delay in enumerate(delays)]
+            heard = {process.result() for process in started}
+        assert len(heard) == 1
+        words += heard
+    assert len(set(words)) == len(words)
+
+
+def join_late(store: Any, rank: int, delay: float) -> str:
+    time.sleep(delay)
+    return agree_on_word(store, rank, 3)
