@@ -3,47 +3,69 @@
 from __future__ import annotations
 
 import re
+import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from multiprocessing import active_children
+from typing import TYPE_CHECKING, TypeVar
 
 from nnunet_genesis.errors import GenesisError, SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from multiprocessing.process import BaseProcess
 
-_DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([^.]+)|exited unexpected)")
+    from torch.utils.data import DataLoader
+
+BatchT = TypeVar("BatchT")
+_DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
 
 @contextmanager
-def naming_dead_loaders(workers: int) -> Iterator[None]:
-    """Turn torch's errors about loader processes into ones that tell what to do.
+def loading(loader: DataLoader[BatchT]) -> Iterator[Iterator[BatchT]]:
+    """Yield the batches of a loader, name processes of it that die, and end the others, whatever ends the block.
 
-    Args:
-        workers: Loader processes of this process.
+    Torch ends them when the garbage collector gets to it. Ours do not hear SIGTERM, so that the interpreter would wait
+    for one that is left over for ever.
 
     Raises:
-        SetupError: If one was ended.
+        SetupError: If a process died.
     """
+    others, batches = set(active_children()), iter(loader)
+    loaders = set(active_children()) - others
     try:
-        yield
+        yield batches
     except RuntimeError as error:
         found = _DEATH.search(str(error))
         if found is None:
             raise
-        raise _describe(found[1], (found[2] or "").strip(), workers) from error
+        raise _describe(found[1], _signal_of(found[1], loaders), len(loaders)) from error
+    finally:
+        end = getattr(batches, "_shutdown_workers", None)  # a loader without processes has none
+        if end is not None:
+            end()
+        for process in loaders:
+            if process.is_alive():
+                process.kill()
+            process.join()
 
 
-def _describe(pid: str, by: str, workers: int) -> GenesisError:
-    fewer = f"-np {max(1, workers // 2)}" if workers > 1 else "-np 0, which reads in the main process,"
+def _signal_of(pids: str, loaders: Iterable[BaseProcess]) -> int:
+    """What ended the first of some processes; 0 where it was no signal."""
+    codes = {str(process.pid): process.exitcode for process in loaders}
+    return max(0, -(codes.get(pids.partition(",")[0].strip()) or 0))
+
+
+def _describe(pid: str, by: int, workers: int) -> GenesisError:
+    fewer = f"-np {workers // 2}" if workers > 1 else "-np 0, which reads in the main process,"
     go_on = "then go on with --c"
-    if by == "Killed":
+    if by == getattr(signal, "SIGKILL", None):
         return SetupError(
             f"loader process {pid} was killed (SIGKILL): the system's memory killer does this when memory runs out, and"
             " hardly anything else does",
             mend=f"fewer loader processes: {fewer} instead of -np {workers}, or more memory for the job"
             f" (dmesg tells more); {go_on}",
         )
-    if by == "Bus error":
+    if by == getattr(signal, "SIGBUS", None):
         return SetupError(
             f"loader process {pid} died of a bus error: shared memory is full, or a file was cut short or vanished"
             " while it was read",
@@ -51,7 +73,7 @@ def _describe(pid: str, by: str, workers: int) -> GenesisError:
             f" {fewer} instead of -np {workers}; look at the disk of the preprocessed cases; {go_on}",
         )
     return SetupError(
-        f"loader process {pid} died ({by or 'without a word; a memory killer may have ended it'})",
+        f"loader process {pid} died ({signal.Signals(by).name if by else 'by no signal'})",
         mend=f"fewer loader processes if memory is short: {fewer} instead of -np {workers}; -np 0 shows where an error"
         f" happens; {go_on}",
     )

@@ -15,7 +15,7 @@ from nnunet_genesis.pretraining.background import describe_background
 from nnunet_genesis.pretraining.case_samples import sample_intensities
 from nnunet_genesis.pretraining.damage import collate
 from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
-from nnunet_genesis.pretraining.dead_loaders import naming_dead_loaders
+from nnunet_genesis.pretraining.dead_loaders import loading
 from nnunet_genesis.pretraining.devices import check_device, launch_fabric, on_first_process, should_compile
 from nnunet_genesis.pretraining.intensities import IntensityRange, measure_range
 from nnunet_genesis.pretraining.interruption import StopRequest
@@ -277,7 +277,7 @@ def _run(
         # From here on there is something to continue from, whenever the run is killed; a full disk shows now, too.
         save_latest(fabric, network, optimizer, state=state, baselines=baselines, files=files, stop=stop, must=True)
     try:
-        with naming_dead_loaders(options.workers):
+        with loading(loader) as batches:
             finished = train(
                 fabric,
                 config,
@@ -285,7 +285,9 @@ def _run(
                 wrapped=wrapped,
                 optimizer=optimizer,
                 pretext=pretext,
-                batches=quarantine.watch(loader, replaced, fabric, first_step=state.step, batch_size=config.batch_size),
+                batches=quarantine.watch(
+                    batches, replaced, fabric, first_step=state.step, batch_size=config.batch_size
+                ),
                 validation=validation,
                 baselines=baselines,
                 state=state,

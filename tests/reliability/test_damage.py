@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import signal
+import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -198,7 +200,7 @@ def test_a_run_goes_on_without_a_damaged_case_whatever_its_number_of_loaders(
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("harm", ["vanished", "cut short"])
+@pytest.mark.parametrize("harm", ["vanished", pytest.param("cut short", marks=pytest.mark.slow)])
 def test_a_continued_run_knows_its_damaged_cases_and_ends_as_if_never_interrupted(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
@@ -242,6 +244,7 @@ def test_more_than_one_in_twenty_lost_ends_the_run_which_goes_on_once_they_are_b
     assert same_weights(read(tmp_path / "output"), read(tmp_path / "undisturbed"))
 
 
+@pytest.mark.slow
 def test_a_damaged_held_out_case_is_replaced_and_named(
     cases: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,7 +263,9 @@ def test_a_damaged_held_out_case_is_replaced_and_named(
             signal.SIGKILL,
             ["was killed (SIGKILL): the system's memory killer", "fewer loader processes: -np 1 instead of"],
         ),
-        (signal.SIGBUS, ["died of a bus error: shared memory is full", "df -h /dev/shm"]),
+        pytest.param(
+            signal.SIGBUS, ["died of a bus error: shared memory is full", "df -h /dev/shm"], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_loader_that_the_system_kills_is_named_with_what_helps(
@@ -282,6 +287,30 @@ def kill_a_loader(sent: signal.Signals) -> None:
     loader = multiprocessing.active_children()[0]
     assert loader.pid is not None
     os.kill(loader.pid, sent)
+
+
+@pytest.mark.slow
+def test_loaders_killed_at_any_moment_never_leave_a_run_hanging(cases: Path, tmp_path: Path, effort: Effort) -> None:
+    assert cases.is_dir()
+    kills = effort.times(4, 50)
+    slowest = 0.0
+
+    def kill_after(seconds: float) -> None:
+        while len(multiprocessing.active_children()) < 2:
+            time.sleep(0.01)
+        time.sleep(seconds)
+        killed.append(time.monotonic())
+        kill_a_loader(signal.SIGKILL)
+
+    for number in range(kills):
+        killed: list[float] = []
+        killer = threading.Thread(target=kill_after, args=(number * 0.618 % 1,))
+        killer.start()
+        assert run(tmp_path / f"output_{number}", workers=2, epochs=2000) == 1
+        slowest = max(slowest, time.monotonic() - killed[0])
+        killer.join()
+        assert multiprocessing.active_children() == []
+    effort.record("loaders_killed", {"kills": kills, "ended with an error": kills, "slowest end, s": round(slowest, 1)})
 
 
 @pytest.mark.slow

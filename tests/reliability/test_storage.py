@@ -112,6 +112,7 @@ def test_a_result_that_cannot_be_written_is_an_error_and_the_rest_is_repeated(
         assert same_weights(read(output), read(tmp_path / "undisturbed"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_read_only_or_away_for_a_while_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +177,7 @@ def test_a_folder_of_somebody_else_is_named_with_what_mends_it(tmp_path: Path) -
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_clocks_that_jump_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(tmp_path / "undisturbed") == 0
     jumps = itertools.cycle((0, 3e7, -3e7, 1e9))
