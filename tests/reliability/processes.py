@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-SECONDS = 240
+SECONDS = 900
 """A hang ends the test."""
 
 

@@ -81,6 +81,7 @@ def test_equal_batches_give_equal_losses(arguments: list[str], tmp_path: Path, e
     effort.record("equal losses", {"processes": "1, 2, 4", "sgd steps": 50, "adamw steps": 4, "largest": largest})
 
 
+@pytest.mark.slow
 def test_numbers_that_go_wrong_in_one_process_skip_the_step_in_all(arguments: list[str], tmp_path: Path) -> None:
     given = [*arguments, "--epochs", "3", "--iterations-per-epoch", "1", "--output", str(tmp_path / "out")]
     assert run_in_processes(train, 2, tmp_path / "said", given, {1: {1}}) == [0, 0]
