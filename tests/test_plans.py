@@ -46,6 +46,9 @@ def test_channels_are_ordered_by_number_not_by_text(dataset: Path) -> None:
     content = json.loads((dataset / "dataset.json").read_text())
     content["channel_names"] = {str(number): f"c{number}" for number in range(11)}
     (dataset / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(SetupError, match=r"normalization schemes .* with 11 channel"):
+        load_planned_configuration("777")
+    (dataset / "nnUNetPlans.json").write_text(json.dumps(tiny_plans(PATCH, 11)))
     assert load_planned_configuration("777").channel_names[-1] == "c10"
 
 
