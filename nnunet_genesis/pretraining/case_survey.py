@@ -125,8 +125,11 @@ def _stand_in(as_it_was: Mapping[str, CaseRecord], case: str, error: DataError) 
 
 def _survey_case(planned: PlannedConfiguration, case: str) -> CaseRecord:
     file = find_case_file(planned.cases_folder, case)
-    voxels = read_whole(file)
     again = f"nnUNetv2_preprocess -d {planned.dataset_name[7:10]} -p {planned.plans_name} -c {planned.configuration}"
+    try:
+        voxels = read_whole(file)
+    except DataError as error:
+        raise DataError(error.problem, where=file, mend=f"mend its raw image if need be, then {again}") from error
     if voxels.ndim != 4 or voxels.shape[0] != planned.num_channels:
         raise DataError(
             f"the case has shape {voxels.shape}, expected {planned.num_channels} channels and three spatial axes",

@@ -292,7 +292,7 @@ def kill_a_loader(sent: signal.Signals) -> None:
 @pytest.mark.slow
 def test_loaders_killed_at_any_moment_never_leave_a_run_hanging(cases: Path, tmp_path: Path, effort: Effort) -> None:
     assert cases.is_dir()
-    kills = effort.times(4, 50)
+    kills = effort.times(4, 30)
     slowest = 0.0
 
     def kill_after(seconds: float) -> None:
@@ -320,7 +320,7 @@ def test_any_file_may_rot(cases: Path, tmp_path: Path, effort: Effort) -> None:
     patches = patches_of(cases)
     healthy = {number: patches.indices[0].file(number).read_bytes() for number in range(CASES)}
     generator = np.random.default_rng(0)
-    rounds, flips = effort.times(20, 2000), 0
+    rounds, flips = effort.times(20, 1000), 0
     at_once = by_hash = harmless = 0
     for _ in range(rounds):
         case = int(generator.integers(CASES))

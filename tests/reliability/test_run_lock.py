@@ -184,7 +184,7 @@ def test_of_many_processes_one_at_a_time_is_inside(tmp_path: Path, effort: Effor
 
 @pytest.mark.slow
 def test_a_holder_killed_at_any_moment_stands_in_nobodys_way(tmp_path: Path, effort: Effort) -> None:
-    kills = effort.times(10, 200)
+    kills = effort.times(10, 100)
     (tmp_path / "go").touch()
     for number in range(kills):
         process = subprocess.Popen([sys.executable, "-c", RACE, str(tmp_path), "1000000"], stderr=subprocess.PIPE)

@@ -196,7 +196,7 @@ def test_a_disk_that_fills_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert run(tmp_path / "undisturbed", epochs=2) == 0
     undisturbed = read(tmp_path / "undisturbed")
     save_after_every_step(monkeypatch)
-    rounds, failed, survived = effort.times(8, 60), 0, 0
+    rounds, failed, survived = effort.times(8, 30), 0, 0
     for number in range(rounds):
         with small_disk(tmp_path / f"disk_{number}", megabytes=2) as output:
             with (output / "filler").open("wb") as stream:
