@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 SECONDS_BETWEEN_LOOKS = 1.0
-LOOKS_IN_SILENCE = 40
+LOOKS_IN_SILENCE = 30
 """A process that was not heard of for so many looks is taken for dead: its host or its network is."""
 LOOKS_AFTER_ERROR = 3
 """The same, once a collective has failed."""
 SECONDS_FOR_REASON = 10.0
 """So long a process whose collective has failed waits to hear which one is dead."""
 SECONDS_TO_HEAR = 3 * SECONDS_BETWEEN_LOOKS
-SECONDS_TO_END = 12.0
+SECONDS_TO_END = 8.0
 """So long the main thread may take to end in order, before the process is ended from beside it."""
 FAILURE = "failure"
 ENDED = "the run ended, as one of its processes did"
