@@ -91,7 +91,8 @@ def test_other_settings_or_other_data_are_not_continued(hippocampus: Workspace, 
     assert "exclude_fold: None in the file, 0 now" in output
 
 
-@pytest.mark.parametrize("launcher", ["num_gpus", pytest.param("torchrun", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["num_gpus", "torchrun"])
 def test_two_processes_take_the_steps_of_one(hippocampus: Workspace, tmp_path: Path, launcher: str) -> None:
     arguments = (*COMMON, "--epochs", "2", "--batch-size", "4", "--optimizer", "sgd", "--lr", "1e-2")
     hippocampus.run("genesis-pretrain-nnunet", *arguments, "--output", str(tmp_path / "one"), OMP_NUM_THREADS="1")
@@ -143,6 +144,7 @@ def test_two_interrupted_processes_save_once_and_continue(
     assert "epoch 1:" not in output
 
 
+@pytest.mark.slow
 def test_replanned_network_is_not_continued(hippocampus: Workspace, tmp_path: Path) -> None:
     command = ("genesis-pretrain-nnunet", *COMMON, "--epochs", "60", "--output", str(tmp_path))
     interrupt_after_first_epoch(hippocampus, command)

@@ -37,6 +37,7 @@ def mixed(synthetic: Workspace, tmp_path_factory: pytest.TempPathFactory) -> str
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_scans_of_one_and_two_channels_join_four(synthetic: Workspace, mixed: str, tmp_path: Path) -> None:
     assert "pool mixed: 6 scans" in mixed
     refused = synthetic.run(*PRETRAIN, "--output", str(tmp_path / "refused"), expect=1)
