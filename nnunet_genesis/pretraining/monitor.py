@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import logging
 import sys
 import time
@@ -137,6 +138,9 @@ class Monitor:
         title = f"{self.title}, held-out cases, epoch {history[-1]['epoch'] + 1}"
         with self._effort.writing("restorations.png"):
             draw_restorations(self.folder / "restorations.png", examples, self.spacing, title)
+        # Figures hold themselves in cycles, and training makes too few objects for the collector to come by: without
+        # this every picture takes megabytes, for hours.
+        gc.collect()
 
     def close(self) -> None:
         """Finish the bar and the TensorBoard file."""
