@@ -29,7 +29,7 @@ def fuzz(folder: Path, *arguments: str | int) -> dict[str, Any]:
 
 
 def test_no_file_harms_its_reader(tmp_path: Path, effort: Effort) -> None:
-    files = effort.times(8, 2000)
+    files = effort.times(8, 1000)
     told = fuzz(tmp_path, "--runs", files, "--seed", 0)
     wrong = {name: one["wrong"] for name, one in told.items() if one["wrong"]}
     assert not wrong, json.dumps(wrong, indent=1)
