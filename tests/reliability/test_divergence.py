@@ -72,7 +72,7 @@ def test_single_steps_are_skipped_counted_and_shown(
     capsys.readouterr()
     assert genesis("inspect", tmp_path / "out" / "checkpoint_final.pth") == 0
     assert f"skipped steps: {len(broken)}" in capsys.readouterr().out
-    effort.record("skipped steps", {"broken": len(broken), "skipped": told["skipped_steps"]})
+    effort.record("skipped_steps", {"broken": len(broken), "skipped": told["skipped_steps"]})
 
 
 def test_a_rate_that_truly_diverges_goes_back_once_and_then_ends_with_advice(

@@ -120,7 +120,7 @@ def test_a_killed_rank_of_num_gpus_is_named_with_its_signal(workspace: Workspace
     assert process.returncode == 1, said
     assert "rank 1: it was killed by signal 9 (Killed)" in said
     assert "Traceback" not in said
-    effort.record("killed rank, -num_gpus", {"seconds to the end": round(seconds, 1)})
+    effort.record("killed_rank_of_num_gpus", {"seconds to the end": round(seconds, 1)})
 
 
 def test_killing_the_first_rank_leaves_no_other_behind(workspace: Workspace) -> None:
@@ -146,7 +146,7 @@ def test_torchrun_restarts_from_the_checkpoint(workspace: Workspace, effort: Eff
     assert "epoch 1:" not in said
     assert [entry["epoch"] for entry in history(output)] == list(range(12))
     first = next(line for line in said.splitlines() if "epoch " in line and ": training" in line)
-    effort.record("torchrun restart", {"killed after epoch": 3, "first line after": first.split(":")[0].strip()})
+    effort.record("torchrun_restart", {"killed after epoch": 3, "first line after": first.split(":")[0].strip()})
 
 
 @contextmanager
@@ -201,7 +201,7 @@ def test_torchrun_on_two_hosts_takes_the_steps_of_one_process(workspace: Workspa
     assert [process.returncode for process in started] == [0, 0], said
     difference = same_losses(two, one)
     assert difference < 1e-6
-    effort.record("two hosts", {"steps": 6, "largest difference": difference})
+    effort.record("two_hosts", {"steps": 6, "largest difference": difference})
 
 
 def test_a_host_that_vanishes_ends_the_job_on_the_other(workspace: Workspace, effort: Effort) -> None:
@@ -213,7 +213,7 @@ def test_a_host_that_vanishes_ends_the_job_on_the_other(workspace: Workspace, ef
         _ip("-n", hosts[1], "link", "set", "eth0", "down")
         said, seconds = end_of(started[0])
     assert "is not heard of any more" in said
-    effort.record("vanished host", {"seconds to the end": round(seconds, 1)})
+    effort.record("vanished_host", {"seconds to the end": round(seconds, 1)})
 
 
 def test_the_script_for_slurm_saves_requeues_and_finishes(workspace: Workspace) -> None:

@@ -78,7 +78,7 @@ def test_equal_batches_give_equal_losses(arguments: list[str], tmp_path: Path, e
             for number, (one, several) in enumerate(zip(losses[1], ours, strict=True)):
                 assert several == pytest.approx(one, rel=1e-6), (optimizer, count, number)
                 largest = max(largest, *(abs(a / b - 1) for a, b in zip(one, several, strict=True)))
-    effort.record("equal losses", {"processes": "1, 2, 4", "sgd steps": 50, "adamw steps": 4, "largest": largest})
+    effort.record("equal_losses", {"processes": "1, 2, 4", "sgd steps": 50, "adamw steps": 4, "largest": largest})
 
 
 @pytest.mark.slow
