@@ -103,7 +103,9 @@ def read_part(array: CaseArray, part: tuple[slice, ...], file: Path) -> npt.NDAr
         raise _unreadable(file, error) from error
     # One quick pass: the sum of squares is finite unless a voxel is not, or unless it overflows, which is rare.
     flat = voxels.reshape(-1)
-    if not np.isfinite(np.dot(flat, flat)) and not np.isfinite(voxels).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.dot(flat, flat)
+    if not np.isfinite(squares) and not np.isfinite(voxels).all():
         raise DataError(
             "the preprocessed case holds NaN or infinite values", where=file, mend=f"mend its raw image, then {_AGAIN}"
         )

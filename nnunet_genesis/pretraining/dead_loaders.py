@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 BatchT = TypeVar("BatchT")
+SECONDS_TO_DIE = 5.0
 _DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
 
@@ -34,28 +35,33 @@ def loading(loader: DataLoader[BatchT]) -> Iterator[Iterator[BatchT]]:
     loaders = set(active_children()) - others
     try:
         yield batches
-    except RuntimeError as error:
-        found = _DEATH.search(str(error))
-        if found is None:
+    except (RuntimeError, OSError, EOFError) as error:  # what one meets first: torch's alarm, or a broken connection
+        dead = _find_dead(loaders, str(error))
+        if dead is None:
             raise
-        raise _describe(found[1], _signal_of(found[1], loaders), len(loaders)) from error
+        raise _describe(dead.pid, max(0, -(dead.exitcode or 0)), len(loaders)) from error
     finally:
         end = getattr(batches, "_shutdown_workers", None)  # a loader without processes has none
         if end is not None:
-            end()
+            with suppress(RuntimeError, OSError):  # the same alarm again
+                end()
         for process in loaders:
             if process.is_alive():
                 process.kill()
             process.join()
 
 
-def _signal_of(pids: str, loaders: Iterable[BaseProcess]) -> int:
-    """What ended the first of some processes; 0 where it was no signal."""
-    codes = {str(process.pid): process.exitcode for process in loaders}
-    return max(0, -(codes.get(pids.partition(",")[0].strip()) or 0))
+def _find_dead(loaders: Iterable[BaseProcess], told: str) -> BaseProcess | None:
+    """The process that an error is about, or one that died, if any."""
+    named = _DEATH.search(told)
+    for process in loaders:
+        if named is not None and str(process.pid) in named[1].split(", "):
+            process.join(SECONDS_TO_DIE)
+            return process
+    return next((process for process in loaders if process.exitcode), None)
 
 
-def _describe(pid: str, by: int, workers: int) -> GenesisError:
+def _describe(pid: int | None, by: int, workers: int) -> GenesisError:
     fewer = f"-np {workers // 2}" if workers > 1 else "-np 0, which reads in the main process,"
     go_on = "then go on with --c"
     if by == getattr(signal, "SIGKILL", None):
