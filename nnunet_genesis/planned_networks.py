@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.errors import GenesisError
 from nnunet_genesis.json_reading import read_json_object
 from nnunet_genesis.networks import build_planned_network
 from nnunet_genesis.nnunet_folders import find_dataset_folder
 from nnunet_genesis.plans import read_channel_names
-from nnunet_genesis.plans_files import plan_again, read_dataset_json
+from nnunet_genesis.plans_files import plan_again, read_dataset_json, unusable_plans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,12 +78,8 @@ def list_planned_networks(dataset_name_or_id: str) -> list[PlannedNetwork]:
             networks += _networks_of(plans, dataset_json, file)
         except GenesisError:
             raise
-        except Exception as error:  # nnU-Net and we take entries for what they should be
-            raise SetupError(
-                f"the plans cannot be used: {type(error).__name__}: {str(error)[:300]}",
-                where=file,
-                mend=plan_again(folder.name),
-            ) from error
+        except Exception as error:
+            raise unusable_plans(error, file) from error
     return networks
 
 

@@ -14,7 +14,7 @@ from nnunet_genesis.json_reading import read_json_object
 from nnunet_genesis.networks import build_planned_network
 from nnunet_genesis.nnunet_folders import find_dataset_name, folder_from_environment
 from nnunet_genesis.plans_checks import check_planned, is_plain_name
-from nnunet_genesis.plans_files import plan_again, read_dataset_json, read_splits
+from nnunet_genesis.plans_files import plan_again, read_dataset_json, read_splits, unusable_plans
 from nnunet_genesis.preprocessing_facts import describe_preprocessing
 from nnunet_genesis.upstream import check_upstream
 
@@ -229,12 +229,8 @@ def load_planned_configuration(
         check_planned(planned, plans_file, plan_again(dataset_name))
     except GenesisError:
         raise
-    except Exception as error:  # nnU-Net and we take entries for what they should be
-        raise SetupError(
-            f"the plans cannot be used: configuration {configuration}: {type(error).__name__}: {str(error)[:300]}",
-            where=plans_file,
-            mend=plan_again(dataset_name),
-        ) from error
+    except Exception as error:
+        raise unusable_plans(error, plans_file) from error
     if needs_cases:
         require_cases(planned)
     return planned

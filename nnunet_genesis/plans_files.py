@@ -47,6 +47,15 @@ def _is_split(value: Any) -> bool:
     )
 
 
+def unusable_plans(error: Exception, file: Path) -> SetupError:
+    """What nnU-Net or we stumbled over in plans whose entries were taken for what they should be."""
+    return SetupError(
+        f"the plans cannot be used: {type(error).__name__}: {str(error)[:300]}",
+        where=file,
+        mend=plan_again(file.parent.name),
+    )
+
+
 def plan_again(dataset_name: str) -> str:
     """What mends plans."""
     return f"nnUNetv2_plan_experiment -d {dataset_name[7:10]}, or put the file back as nnU-Net wrote it"
