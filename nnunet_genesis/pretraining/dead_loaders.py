@@ -6,7 +6,7 @@ import re
 import signal
 from contextlib import contextmanager, suppress
 from multiprocessing import active_children
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnunet_genesis.errors import GenesisError, SetupError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 BatchT = TypeVar("BatchT")
-SECONDS_TO_DIE = 5.0
+SECONDS_TO_END = 5.0
 _DEATH = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)")
 
 
@@ -36,29 +36,35 @@ def loading(loader: DataLoader[BatchT]) -> Iterator[Iterator[BatchT]]:
     try:
         yield batches
     except (RuntimeError, OSError, EOFError) as error:  # what one meets first: torch's alarm, or a broken connection
+        _let_end(batches)
         dead = _find_dead(loaders, str(error))
         if dead is None:
             raise
         raise _describe(dead.pid, max(0, -(dead.exitcode or 0)), len(loaders)) from error
     finally:
-        end = getattr(batches, "_shutdown_workers", None)  # a loader without processes has none
-        if end is not None:
-            with suppress(RuntimeError, OSError):  # the same alarm again
-                end()
+        _let_end(batches)
         for process in loaders:
             if process.is_alive():
                 process.kill()
             process.join()
 
 
+def _let_end(batches: Iterator[Any]) -> None:
+    """Let torch end its processes, which also ends its alarm on their deaths; again changes nothing."""
+    end = getattr(batches, "_shutdown_workers", None)  # a loader without processes has none
+    if end is not None:
+        with suppress(RuntimeError, OSError):  # the alarm once more
+            end()
+
+
 def _find_dead(loaders: Iterable[BaseProcess], told: str) -> BaseProcess | None:
-    """The process that an error is about, or one that died, if any."""
-    named = _DEATH.search(told)
+    """The process that an error is about, or one that died, if any; all of them have ended, or were told to."""
     for process in loaders:
-        if named is not None and str(process.pid) in named[1].split(", "):
-            process.join(SECONDS_TO_DIE)
-            return process
-    return next((process for process in loaders if process.exitcode), None)
+        process.join(SECONDS_TO_END)
+    dead = [process for process in loaders if process.exitcode]
+    named = _DEATH.search(told)
+    pids = named[1].split(", ") if named is not None else []
+    return next((process for process in dead if str(process.pid) in pids), dead[0] if dead else None)
 
 
 def _describe(pid: int | None, by: int, workers: int) -> GenesisError:
