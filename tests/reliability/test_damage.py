@@ -279,7 +279,8 @@ def test_a_loader_that_the_system_kills_is_named_with_what_helps(
     for word in (*words, "then go on with --c"):
         assert word in told
     assert "Traceback" not in told
-    assert read(tmp_path / "output", "checkpoint_latest.pth")["training_state"]["step"] == 3
+    # From before the first step or after the first epoch: torch tells of the death at once, amid drawing.
+    assert read(tmp_path / "output", "checkpoint_latest.pth")["training_state"]["step"] in (0, 3)
     assert multiprocessing.active_children() == []
 
 
