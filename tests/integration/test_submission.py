@@ -127,7 +127,7 @@ def test_the_recommended_model_and_its_postprocessing_are_used(
     trainers = [model.split("__")[0] for model in models]
     hippocampus.run(
         "nnUNetv2_find_best_configuration", "4", "-p", "nnUNetPlansTiny", "-c", "3d_fullres", "-tr", *trainers,
-        "-f", "0", "-np", "1",
+        "-f", "0", "-np", "1", "--disable_ensembling",
     )  # fmt: skip
     results = hippocampus.results / HIPPOCAMPUS
     best = json.loads((results / "inference_information.json").read_text())["best_model_or_ensemble"]

@@ -142,12 +142,13 @@ def test_a_holder_on_another_host_is_known_by_its_touch(
 
 
 RACE = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.run_lock import locked_folder
 folder, wanted = Path(sys.argv[1]), int(sys.argv[2])
 done = refused = 0
+(folder / f"ready_{os.getpid()}").touch()
 while not (folder / "go").exists():
     time.sleep(0.001)
 while done < wanted:
@@ -171,7 +172,9 @@ def test_of_many_processes_one_at_a_time_is_inside(tmp_path: Path, effort: Effor
     racing = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(number)
     ]
-    time.sleep(1)  # all of them are there, or nearly
+    while len(list(tmp_path.glob("ready_*"))) < number:
+        assert all(process.poll() is None for process in racing)
+        time.sleep(0.01)
     (tmp_path / "go").touch()
     refused = 0
     for process in racing:

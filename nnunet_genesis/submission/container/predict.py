@@ -27,13 +27,32 @@ class JobError(Exception):
     """The input is not what the algorithm was made for."""
 
 
+# All that nnU-Net's postprocessing consists of: its function, and labels, which nnU-Net keeps as numbers of numpy.
+POSTPROCESSING = (
+    "nnunetv2.postprocessing.remove_connected_components.remove_all_but_largest_component_from_segmentation",
+    "numpy.dtype",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+)
+
+
 class _Postprocessing(pickle.Unpickler):
-    """Reads what ``nnUNetv2_determine_postprocessing`` wrote: nnU-Net's own functions, and their arguments."""
+    """Reads what ``nnUNetv2_determine_postprocessing`` wrote, and calls nothing else that a pickle may name."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module != "nnunetv2.postprocessing.remove_connected_components":
-            raise JobError(f"the postprocessing names {module}.{name}, which is none of nnU-Net's")
+        if f"{module}.{name}" not in POSTPROCESSING or "." in name:
+            raise JobError(f"the postprocessing names {module}.{name}, which nnU-Net's does not")
         return super().find_class(module, name)
+
+
+def read_postprocessing(file: Path) -> Any:
+    """Read the functions that nnU-Net found to help, and the arguments of each.
+
+    Raises:
+        JobError: If the file holds anything else.
+    """
+    with file.open("rb") as stream:
+        return _Postprocessing(stream).load()
 
 
 def find_images(folder: Path, slugs: list[str]) -> list[Path]:
@@ -116,8 +135,7 @@ def predict(config: dict[str, Any], channels: list[Path], work: Path, device_nam
     if config["postprocessing"]:
         from nnunetv2.postprocessing.remove_connected_components import apply_postprocessing_to_folder
 
-        with (HERE / config["postprocessing"]).open("rb") as stream:
-            functions, arguments = _Postprocessing(stream).load()
+        functions, arguments = read_postprocessing(HERE / config["postprocessing"])
         before, last = last, work / "postprocessed"
         apply_postprocessing_to_folder(
             str(before), str(last), functions, arguments, str(outputs[-1] / "plans.json"),
