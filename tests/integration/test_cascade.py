@@ -27,6 +27,7 @@ torch.save(trainer.network.state_dict(), sys.argv[3])
 """
 
 
+@pytest.mark.slow
 def test_channels_of_the_previous_stage_start_at_zero(hippocampus: Workspace, pretrained: Path, tmp_path: Path) -> None:
     folder = hippocampus.preprocessed / HIPPOCAMPUS
     plans = json.loads((folder / "nnUNetPlansTiny.json").read_text())

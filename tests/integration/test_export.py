@@ -27,6 +27,7 @@ predict_entry_point_modelfolder()
 """
 
 
+@pytest.mark.slow
 def test_an_exported_model_predicts_the_same_without_this_package(
     hippocampus: Workspace, fold_folder: Path, bare_python: Path, tmp_path: Path
 ) -> None:

@@ -135,7 +135,7 @@ def test_volumes_for_a_flat_configuration(synthetic: Workspace) -> None:
 @pytest.mark.parametrize(
     "victim",
     [
-        "the command",
+        pytest.param("the command", marks=pytest.mark.slow),
         pytest.param("all its processes", marks=pytest.mark.slow),
         pytest.param("interrupted", marks=pytest.mark.slow),
     ],

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     ("dataset", "configuration"),
-    [("Dataset801_FourChannels", "3d_fullres"), ("Dataset802_Anisotropic", "3d_fullres"), ("Dataset803_Flat", "2d")],
+    [
+        ("Dataset801_FourChannels", "3d_fullres"),
+        ("Dataset802_Anisotropic", "3d_fullres"),
+        pytest.param("Dataset803_Flat", "2d", marks=pytest.mark.slow),
+    ],
 )
 def test_pretrain_then_train(synthetic: Workspace, dataset: str, configuration: str) -> None:
     common = ("-p", "nnUNetPlansTiny", "-device", "cpu")

@@ -64,6 +64,7 @@ def test_scans_of_one_and_two_channels_join_four(synthetic: Workspace, mixed: st
     assert "input channels 1 to 4" in trained
 
 
+@pytest.mark.slow
 def test_an_excluded_case_is_excluded_channel_by_channel(synthetic: Workspace, mixed: str, tmp_path: Path) -> None:
     assert mixed
     (tmp_path / "exclude.txt").write_text("scan_4\n")
@@ -73,6 +74,7 @@ def test_an_excluded_case_is_excluded_channel_by_channel(synthetic: Workspace, m
     assert sorted(genesis["excluded_cases"]) == ["mixed/known", "scan_4"]
 
 
+@pytest.mark.slow
 def test_more_modalities_than_channels_are_refused(synthetic: Workspace, mixed: str, tmp_path: Path) -> None:
     assert mixed
     refused = synthetic.run(
