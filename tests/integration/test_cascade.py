@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
 
 from tests.integration.workspace import HIPPOCAMPUS
