@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import GenesisError, SetupError
@@ -9,8 +10,6 @@ from nnunet_genesis.planned_networks import list_planned_networks
 from nnunet_genesis.transfer import plan_transfer, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from nnunet_genesis.interop.source import SourceModel
     from nnunet_genesis.planned_networks import PlannedNetwork
     from nnunet_genesis.transfer import TransferReport
@@ -120,8 +119,10 @@ def try_transfer(
 
 
 def _describe_architecture(architecture: Any) -> list[str]:
-    arguments = architecture["arch_kwargs"]
-    name = str(architecture["network_class_name"]).rsplit(".", 1)[-1]
+    arguments = architecture.get("arch_kwargs")
+    if not isinstance(arguments, Mapping):
+        return ["architecture: the file's description of it is incomplete"]
+    name = str(architecture.get("network_class_name", "unknown")).rsplit(".", 1)[-1]
 
     def told(key: str) -> str:
         return _text(arguments.get(key, "unknown"))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.facts_checks import usable_facts
 from nnunet_genesis.interop.names import find_state_dict, tidy
 from nnunet_genesis.interop.source import SourceModel
 
@@ -62,7 +63,7 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
         file,
         weights,
         architecture,
-        {key: value for key, value in facts.items() if value is not None},
+        usable_facts(facts, file),
     )
 
 
