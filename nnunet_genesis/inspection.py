@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.errors import GenesisError, SetupError, printable
 from nnunet_genesis.planned_networks import list_planned_networks
 from nnunet_genesis.transfer import plan_transfer, refusal
 
@@ -36,7 +36,7 @@ _FACTS = {
 
 
 def describe_source(source: SourceModel) -> list[str]:
-    """All that a file tells of itself, a line each."""
+    """All that a file tells of itself, a line each, as a terminal can show it."""
     unique = {id(tensor): tensor for tensor in source.weights.values()}
     parameters = sum(tensor.numel() for tensor in unique.values())
     lines = [f"{source.file}", f"format: {source.kind}, {len(unique)} tensors, {parameters / 1e6:.2f} M parameters"]
@@ -51,7 +51,7 @@ def describe_source(source: SourceModel) -> list[str]:
         " the patches"
         for entry in source.facts.get("sources") or ()
     ]
-    return lines
+    return [printable(line) for line in lines]
 
 
 def describe_transfer(
@@ -96,7 +96,7 @@ def describe_transfer(
         if one is wanted:
             lines += [] if report is None else [*report.summary_lines(), *_compare_facts(source, wanted)]
             lines += [] if refused is None else [f"nnUNetTrainerGenesis would refuse this: {refused}"]
-    return lines + table
+    return [printable(line) for line in lines + table]
 
 
 def try_transfer(

@@ -95,3 +95,8 @@ def test_what_python_cannot_show_is_told() -> None:
 def test_an_incomplete_architecture_is_told() -> None:
     lines = describe_source(SourceModel("kind", Path("file"), {}, {"network_class_name": "a.PlainConvUNet"}))
     assert lines[-1] == "architecture: the file's description of it is incomplete"
+
+
+def test_a_terminal_is_told_nothing_but_text() -> None:
+    lines = describe_source(SourceModel("kind", Path("file"), {}, None, {"dataset": "\x1b[31m", "notes": ["\ud800"]}))
+    assert lines[-2:] == ["dataset: \\x1b[31m", "notes: \\ud800"]

@@ -76,7 +76,9 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
         "epochs": content.get("current_epoch"),
         "citations": [CITATION],
     }
-    architecture = _architecture(class_name, _mapping(described.get("arch_kwargs")))
+    architecture = usable_facts(
+        {"architecture": _architecture(class_name, _mapping(described.get("arch_kwargs")))}, file
+    ).get("architecture")
     if architecture is None:
         facts["notes"] = [f"the file does not describe its architecture ({class_name or 'unnamed'})"]
     return SourceModel(KIND, file, tidy(weights, file), architecture, usable_facts(facts, file))

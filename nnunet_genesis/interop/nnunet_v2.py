@@ -48,9 +48,8 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
         "epochs": content.get("current_epoch"),
         "citations": [CITATION],
     }
-    architecture = configuration.get("architecture")
-    if not isinstance(architecture, Mapping):
-        architecture = None
+    architecture = usable_facts({"architecture": configuration.get("architecture")}, file).get("architecture")
+    if architecture is None:
         facts["notes"] = ["the plans inside the file name no architecture (nnU-Net before 2.4 wrote none)"]
     weights = tidy(find_state_dict(content, file), file)
     if architecture is not None and any(name.endswith(".running_mean") for name in weights):

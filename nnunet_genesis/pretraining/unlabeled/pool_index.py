@@ -79,7 +79,8 @@ def _load(kept: Path, made_from: list[int], folder: Path) -> CaseIndex | None:
                 return None
             if arrays["made_from"].tolist() != made_from:
                 return None
-            index = CaseIndex(folder, **{name: arrays[name] for name in _ARRAYS})
+            # What is no array comes as bytes.
+            index = CaseIndex(folder, **{name: np.asarray(arrays[name]) for name in _ARRAYS})
     except _DAMAGED:
         return None  # only a copy of the list: it is made again
     return index if _is_index(index) else None
