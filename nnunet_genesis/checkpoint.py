@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.facts_checks import check_facts
 from nnunet_genesis.files import flush_folder
 from nnunet_genesis.interop.safe_reading import read_safely
 from nnunet_genesis.storage import storage_error, system_error_in
@@ -103,7 +104,7 @@ def check_written_by_us(content: Mapping[str, Any], file: Path) -> None:
     """Make sure that this version can read a checkpoint, and that its weights are those that were written.
 
     Raises:
-        CheckpointError: If the format is unknown or the checksum differs.
+        CheckpointError: If the format is unknown, the checksum differs, or what it says of itself cannot be.
     """
     if not isinstance(content["genesis"], dict):
         raise CheckpointError(
@@ -118,6 +119,7 @@ def check_written_by_us(content: Mapping[str, Any], file: Path) -> None:
             where=file,
             mend="pip install --upgrade nnunet-genesis",
         )
+    check_facts(content["genesis"], file)
     checksum = content["genesis"].get(CHECKSUM_KEY)
     weights = content["network_weights"]
     are_tensors = isinstance(weights, dict) and all(isinstance(value, torch.Tensor) for value in weights.values())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.config_reading import settings_from
 from nnunet_genesis.errors import SetupError
 
 if TYPE_CHECKING:
@@ -345,12 +346,18 @@ class PretrainingConfig:
         ):
             if value < 1:
                 raise SetupError(f"{flag} {value}: must be at least 1", mend=f"{flag} with a positive number")
-        if not self.learning_rate > 0:
-            raise SetupError(f"--lr {self.learning_rate}: must be positive", mend="--lr 1e-3")
+        if not 0 < self.learning_rate < math.inf:
+            raise SetupError(f"--lr {self.learning_rate}: must be positive and finite", mend="--lr 1e-3")
         if not 0 <= self.seed < 1 << 32:
             raise SetupError(f"--seed {self.seed}: must be in [0, 2**32)", mend="--seed 0")
         if not 0 < self.val_fraction < 1:
             raise SetupError(f"--val-fraction {self.val_fraction}: must be between 0 and 1", mend="--val-fraction 0.1")
+        if not 0 <= self.weight_decay < math.inf or not 0 < self.gradient_clip < math.inf or self.val_pairs < 1:
+            raise SetupError(
+                f"weight_decay = {self.weight_decay}, gradient_clip = {self.gradient_clip}, val_pairs ="
+                f" {self.val_pairs}: must be finite and positive (the decay may be 0)"
+            )
+        _check_probabilities(self, ("max_background_share",))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the checkpoint."""
@@ -361,30 +368,14 @@ class PretrainingConfig:
         """Read what `as_dict` gave; settings that a file of an earlier version does not have are the defaults.
 
         Raises:
-            SetupError: If there are settings of a later version.
+            SetupError: If there are settings of a later version, or values that are none.
         """
-        return cls(**_with_configs(cls(pretext=next(iter(PRETEXTS)), batch_size=1), values))
+        return settings_from(cls, values)
 
 
 def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise SetupError(f"{flag} {value}: unknown", mend=f"{flag} with one of: {', '.join(choices)}")
-
-
-def _with_configs(defaults: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by name, with those that are groups of settings as their classes."""
-    settings = dict(values)
-    unknown = sorted(settings.keys() - {field_.name for field_ in fields(defaults)})
-    if unknown:
-        raise SetupError(
-            f"settings that this version does not know: {', '.join(unknown)}",
-            mend="pip install --upgrade nnunet-genesis: a later version wrote the file",
-        )
-    for field_ in fields(defaults):
-        default = getattr(defaults, field_.name)
-        if is_dataclass(default) and not isinstance(default, type) and isinstance(settings.get(field_.name), dict):
-            settings[field_.name] = type(default)(**_with_configs(default, settings[field_.name]))
-    return settings
 
 
 def _check_probabilities(config: object, names: tuple[str, ...]) -> None:

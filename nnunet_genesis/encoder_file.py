@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis import __version__
 from nnunet_genesis.checkpoint import CHECKSUM_KEY
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.facts_checks import check_facts
 from nnunet_genesis.interop.names import check_finite
 from nnunet_genesis.interop.source import SourceModel
 from nnunet_genesis.json_reading import parse_json
@@ -112,5 +113,6 @@ def read(file: Path) -> SourceModel:
             where=file,
             mend="copy or export it again",
         )
+    check_facts(description, file)
     check_finite(weights, file)
     return SourceModel(KIND, file, weights, architecture, description)

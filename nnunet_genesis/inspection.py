@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.errors import GenesisError, SetupError, printable
 from nnunet_genesis.planned_networks import list_planned_networks
 from nnunet_genesis.transfer import plan_transfer, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from nnunet_genesis.interop.source import SourceModel
     from nnunet_genesis.planned_networks import PlannedNetwork
     from nnunet_genesis.transfer import TransferReport
@@ -37,7 +36,7 @@ _FACTS = {
 
 
 def describe_source(source: SourceModel) -> list[str]:
-    """All that a file tells of itself, a line each."""
+    """All that a file tells of itself, a line each, as a terminal can show it."""
     unique = {id(tensor): tensor for tensor in source.weights.values()}
     parameters = sum(tensor.numel() for tensor in unique.values())
     lines = [f"{source.file}", f"format: {source.kind}, {len(unique)} tensors, {parameters / 1e6:.2f} M parameters"]
@@ -52,7 +51,7 @@ def describe_source(source: SourceModel) -> list[str]:
         " the patches"
         for entry in source.facts.get("sources") or ()
     ]
-    return lines
+    return [printable(line) for line in lines]
 
 
 def describe_transfer(
@@ -97,7 +96,7 @@ def describe_transfer(
         if one is wanted:
             lines += [] if report is None else [*report.summary_lines(), *_compare_facts(source, wanted)]
             lines += [] if refused is None else [f"nnUNetTrainerGenesis would refuse this: {refused}"]
-    return lines + table
+    return [printable(line) for line in lines + table]
 
 
 def try_transfer(
@@ -120,8 +119,10 @@ def try_transfer(
 
 
 def _describe_architecture(architecture: Any) -> list[str]:
-    arguments = architecture["arch_kwargs"]
-    name = str(architecture["network_class_name"]).rsplit(".", 1)[-1]
+    arguments = architecture.get("arch_kwargs")
+    if not isinstance(arguments, Mapping):
+        return ["architecture: the file's description of it is incomplete"]
+    name = str(architecture.get("network_class_name", "unknown")).rsplit(".", 1)[-1]
 
     def told(key: str) -> str:
         return _text(arguments.get(key, "unknown"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import GenesisError, SetupError
@@ -12,18 +13,27 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 1 << 28
 """Bytes; Python's objects take about ten times as much memory."""
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON spells the halves of a character (surrogates); only both together are one."""
 
 
 def parse_json(text: str) -> Any:
     """Plain values of a text.
 
     Raises:
-        ValueError: If it is no JSON, nested too deeply, or says a key twice.
+        ValueError: If it is no JSON, nested too deeply, says a key twice, or holds half a character.
     """
     try:
-        return json.loads(text, object_pairs_hook=_without_repetition)
+        content = json.loads(text, object_pairs_hook=_without_repetition)
+        if _HALF.search(text):
+            # Names of files that are no UTF-8 have such halves, too, and come back as the bytes that they were.
+            json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise ValueError(f"it holds half a character, {half!r}, which can be no text and no name") from error
+    return content
 
 
 def read_json(file: Path) -> Any:

@@ -104,8 +104,10 @@ def _table(head: tuple[str, str], rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join([f"| {head[0]} | {head[1]} |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-def _list(values: Sequence[Any] | None, separator: str = ", ") -> str:
-    return separator.join(map(_text, values)) if values else "unknown"
+def _list(values: Any, separator: str = ", ") -> str:
+    """Values in a row; plans name one number where it is the same for all stages."""
+    entries = values if isinstance(values, (list, tuple)) else [] if values is None else [values]
+    return separator.join(map(_text, entries)) or "unknown"
 
 
 def _number(value: float) -> str:

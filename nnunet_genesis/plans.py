@@ -13,7 +13,7 @@ from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.json_reading import read_json_object
 from nnunet_genesis.networks import build_planned_network
 from nnunet_genesis.nnunet_folders import find_dataset_name, folder_from_environment
-from nnunet_genesis.plans_checks import check_planned, is_plain_name
+from nnunet_genesis.plans_checks import check_planned, is_plain_name, is_side
 from nnunet_genesis.plans_files import plan_again, read_dataset_json, read_splits, unusable_plans
 from nnunet_genesis.preprocessing_facts import describe_preprocessing
 from nnunet_genesis.upstream import check_upstream
@@ -85,11 +85,15 @@ class PlannedConfiguration:
         """
         num_axes = len(self.patch_size)
         strides = self._architecture_setting("strides")
-        try:
-            per_stage = [(stride,) * num_axes if isinstance(stride, int) else tuple(stride) for stride in strides]
-            return tuple(math.prod(int(step) for step in axis) for axis in zip(*per_stage, strict=True))
-        except (TypeError, ValueError) as error:
-            raise self._unusable_setting("strides", strides) from error
+        if not isinstance(strides, (list, tuple)):
+            raise self._unusable_setting("strides", strides)
+        per_stage = [stride if isinstance(stride, (list, tuple)) else [stride] * num_axes for stride in strides]
+        if not all(len(stride) == num_axes and all(map(is_side, stride)) for stride in per_stage):
+            raise self._unusable_setting("strides", strides)
+        total = tuple(math.prod(axis) for axis in zip(*per_stage, strict=True))
+        if not all(map(is_side, total)):
+            raise self._unusable_setting("strides", strides)
+        return total
 
     def deepest_features(self) -> int:
         """Channels of the deepest encoder stage.
@@ -98,10 +102,10 @@ class PlannedConfiguration:
             SetupError: If the plans do not name them.
         """
         features = self._architecture_setting("features_per_stage")
-        try:
-            return int(features[-1] if isinstance(features, (list, tuple)) else features)
-        except (TypeError, ValueError) as error:
-            raise self._unusable_setting("features_per_stage", features) from error
+        deepest = features[-1] if isinstance(features, (list, tuple)) else features
+        if not is_side(deepest):
+            raise self._unusable_setting("features_per_stage", features)
+        return int(deepest)
 
     def _architecture_setting(self, name: str) -> Any:
         value = self.architecture["arch_kwargs"].get(name)

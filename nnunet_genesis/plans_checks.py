@@ -83,6 +83,11 @@ def is_plain_name(name: object) -> bool:
     )
 
 
+def is_side(value: object) -> bool:
+    """Whether a value counts voxels, channels or steps along an axis."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LONGEST_SIDE
+
+
 def _is_label(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(_is_label(one) and not isinstance(one, list) for one in value)

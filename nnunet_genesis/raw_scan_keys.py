@@ -21,6 +21,8 @@ from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.nnunet_folders import folder_from_environment
 from nnunet_genesis.plans_checks import check_dataset_json
 from nnunet_genesis.scans.headers import read_header
+from nnunet_genesis.scans.nrrd import check_nrrd_header
+from nnunet_genesis.scans.problems import ScanProblem
 from nnunet_genesis.scans.voxel_hash import scan_key, shape_part
 from nnunet_genesis.upstream import check_upstream
 
@@ -213,9 +215,10 @@ def _may_have_shape(file: Path, shapes: Collection[str]) -> bool:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(file))
     try:
+        check_nrrd_header(str(file))
         reader.ReadImageInformation()
-    except RuntimeError:
-        return True
+    except (RuntimeError, OSError, ScanProblem):
+        return True  # what is wrong with it, reading it will say
     size = reader.GetSize()
     return len(size) != 3 or shape_part(size) in shapes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,8 +14,8 @@ from nnunet_genesis.config import (
     PretrainingConfig,
     SemanticGenesisConfig,
 )
-from nnunet_genesis.errors import SetupError
-from nnunet_genesis.pretraining.run_files import check_same_run
+from nnunet_genesis.errors import CheckpointError, SetupError
+from nnunet_genesis.pretraining.run_files import check_same_run, config_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,11 @@ TEN = DiscoveryConfig(num_classes=10)
         ({"batch_size": 0}, "--batch-size 0: must be at least 1"),
         ({"learning_rate": 0.0}, "--lr 0.0: must be positive"),
         ({"learning_rate": float("nan")}, "--lr nan: must be positive"),
+        ({"learning_rate": float("inf")}, "--lr inf: must be positive and finite"),
+        ({"weight_decay": float("inf")}, "weight_decay = inf, .*: must be finite"),
+        ({"gradient_clip": 0.0}, "gradient_clip = 0.0, .*: must be finite and positive"),
+        ({"val_pairs": 0}, "val_pairs = 0: must be finite and positive"),
+        ({"max_background_share": -0.5}, "max_background_share = -0.5: must be between 0 and 1"),
         ({"seed": -1}, r"--seed -1: must be in \[0, 2\*\*32\)"),
         ({"val_fraction": 1.0}, "--val-fraction 1.0: must be between 0 and 1"),
     ],
@@ -99,3 +104,34 @@ def test_settings_of_a_later_version_are_named() -> None:
     stored["models_genesis"]["swirling_probability"] = 0.5
     with pytest.raises(SetupError, match="settings that this version does not know: swirling_probability"):
         PretrainingConfig.from_dict(stored)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"masked": {"mask_ratio": [0.6]}}, r"mask_ratio = \(0.6,\): must be tuple\[float, float\]"),
+        ({"masked": 5}, "masked = 5: must be MaskedConfig"),
+        ({"epochs": "9"}, "epochs = '9': must be int"),
+        ({"epochs": True}, "epochs = True: must be int"),
+        ({"epochs": 10**5000}, r"epochs = \(int, too long .*\): must be int"),
+        ({"exclude_fold": 0.5}, r"exclude_fold = 0.5: must be int \| None"),
+        ({"pools": [1]}, r"pools = \(1,\): must be tuple"),
+        ({"seed": None}, "seed = None: must be int"),
+        ({1: 2}, "settings that this version does not know: 1"),
+    ],
+)
+def test_settings_of_a_damaged_file_are_told_with_the_file(
+    tmp_path: Path, change: dict[Any, Any], message: str
+) -> None:
+    stored = {**PretrainingConfig("models-genesis", batch_size=3).as_dict(), **change}
+    with pytest.raises(CheckpointError, match=f"the settings in the file cannot be used: {message}") as raised:
+        config_of({"genesis": {"config": stored}}, tmp_path)
+    assert raised.value.where == tmp_path
+    assert "start anew with --output" in str(raised.value.mend)
+
+
+def test_settings_without_which_nothing_can_be_done_are_named_and_lists_stand_for_tuples() -> None:
+    with pytest.raises(SetupError, match="settings that are missing: pretext, batch_size"):
+        PretrainingConfig.from_dict({"epochs": 3})
+    config = PretrainingConfig.from_dict({"pretext": "masked", "batch_size": 2, "masked": {"mask_ratio": [0.5, 0.6]}})
+    assert config.masked == MaskedConfig(mask_ratio=(0.5, 0.6))

@@ -355,3 +355,5 @@ def test_a_card_says_no_more_than_the_file_and_takes_no_commands() -> None:
     hostile = model_card({**provenance(), "dataset": "D\n---\n<script>|x"}, "hf://ann/new")
     assert "<script>" not in hostile.replace("\\<", "")
     assert vars(ModelCard(hostile).data)["library_name"] == "nnunet-genesis"
+    same = model_card({"architecture": {"arch_kwargs": {"features_per_stage": 32}}}, "hf://ann/new")
+    assert "| features per stage | 32 |" in same, "plans name one number where it is the same for all stages"

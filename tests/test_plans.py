@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -105,3 +105,40 @@ def test_configurations_inherit(dataset: Path) -> None:
     configurations["3d_large_batch"] = {"inherits_from": "3d_fullres", "batch_size": 8}
     (dataset / "nnUNetPlans.json").write_text(json.dumps(plans))
     assert load_planned_configuration("777", "nnUNetPlans", "3d_large_batch").batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("strides", [[1, 1, -float("inf")], [1, 2, 2]]),
+        ("strides", [[1, 1, 0], [1, 2, 2]]),
+        ("strides", [[1, 1, 1], [1, 2]]),
+        ("strides", [[1] * 3, [1.5, 2, 2]]),
+        ("strides", [1 << 16, 2]),
+        ("strides", "12"),
+        ("strides", {"0": 1}),
+        ("features_per_stage", [4, float("inf")]),
+        ("features_per_stage", [4, 10**30]),
+        ("features_per_stage", [4, [8]]),
+        ("features_per_stage", -8),
+        ("features_per_stage", True),
+    ],
+)
+def test_strides_and_features_that_are_none_are_told(dataset: Path, name: str, value: object) -> None:
+    plans: dict[str, Any] = tiny_plans(PATCH, 4)
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"][name] = value
+    (dataset / "nnUNetPlans.json").write_text(json.dumps(plans))
+    planned = load_planned_configuration("777")
+    with pytest.raises(SetupError, match=f"has {name.replace('_', ' ')} that are none: ") as raised:
+        planned.total_strides() if name == "strides" else planned.deepest_features()
+    assert raised.value.where == dataset / "nnUNetPlans.json"
+    assert "nnUNetv2_plan_experiment -d 777" in str(raised.value.mend)
+
+
+def test_one_number_stands_for_all_axes_and_stages(dataset: Path) -> None:
+    plans: dict[str, Any] = tiny_plans(PATCH, 4)
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"] |= {"strides": [1, 2], "features_per_stage": 8}
+    (dataset / "nnUNetPlans.json").write_text(json.dumps(plans))
+    planned = load_planned_configuration("777")
+    assert planned.total_strides() == (2, 2, 2)
+    assert planned.deepest_features() == 8

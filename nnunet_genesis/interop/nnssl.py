@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.facts_checks import usable_facts
 from nnunet_genesis.interop.layer_settings import IMPORTED, default_layer_settings
 from nnunet_genesis.interop.names import find_state_dict, tidy, unwrapped_name
 from nnunet_genesis.interop.source import SourceModel
@@ -75,12 +76,12 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
         "epochs": content.get("current_epoch"),
         "citations": [CITATION],
     }
-    architecture = _architecture(class_name, _mapping(described.get("arch_kwargs")))
+    architecture = usable_facts(
+        {"architecture": _architecture(class_name, _mapping(described.get("arch_kwargs")))}, file
+    ).get("architecture")
     if architecture is None:
         facts["notes"] = [f"the file does not describe its architecture ({class_name or 'unnamed'})"]
-    return SourceModel(
-        KIND, file, tidy(weights, file), architecture, {key: value for key, value in facts.items() if value is not None}
-    )
+    return SourceModel(KIND, file, tidy(weights, file), architecture, usable_facts(facts, file))
 
 
 def _under_our_names(

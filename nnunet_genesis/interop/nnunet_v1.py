@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import pad
 
+from nnunet_genesis.facts_checks import usable_facts
 from nnunet_genesis.interop.generic_unet import DECODER, ENCODER, places, read_structure, refusal
 from nnunet_genesis.interop.layer_settings import IMPORTED, default_layer_settings
 from nnunet_genesis.interop.source import SourceModel
@@ -77,9 +78,8 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
         "num_input_channels": structure.num_input_channels,
         "notes": [_ASSUMED, _ZERO_BIASES, *_kernel_notes(structure)],
     }
-    if isinstance(content.get("epoch"), int):
-        facts["epochs"] = content["epoch"]
-    return SourceModel(KIND, file, weights, _architecture(structure), facts)
+    facts["epochs"] = content.get("epoch")
+    return SourceModel(KIND, file, weights, _architecture(structure), usable_facts(facts, file))
 
 
 def _state_dict(content: Mapping[str, Any]) -> dict[str, Any]:

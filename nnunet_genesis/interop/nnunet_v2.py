@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.facts_checks import usable_facts
 from nnunet_genesis.interop.names import find_state_dict, tidy
 from nnunet_genesis.interop.source import SourceModel
 
@@ -47,9 +48,8 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
         "epochs": content.get("current_epoch"),
         "citations": [CITATION],
     }
-    architecture = configuration.get("architecture")
-    if not isinstance(architecture, Mapping):
-        architecture = None
+    architecture = usable_facts({"architecture": configuration.get("architecture")}, file).get("architecture")
+    if architecture is None:
         facts["notes"] = ["the plans inside the file name no architecture (nnU-Net before 2.4 wrote none)"]
     weights = tidy(find_state_dict(content, file), file)
     if architecture is not None and any(name.endswith(".running_mean") for name in weights):
@@ -62,7 +62,7 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
         file,
         weights,
         architecture,
-        {key: value for key, value in facts.items() if value is not None},
+        usable_facts(facts, file),
     )
 
 

@@ -74,6 +74,13 @@ class CaseIndex:
         return self.folder / str(self.files[number])
 
 
+def is_case_shape(shape: object) -> bool:
+    """Whether a value that was read can be the shape of a case: channels, then three spatial axes."""
+    return (
+        isinstance(shape, list) and len(shape) == 4 and all(type(side) is int and 0 < side < 1 << 31 for side in shape)
+    )
+
+
 def index_cases(
     folder: Path, records: Sequence[CaseRecord] | Sequence[PoolCase], identifiers: Sequence[str], scans: Sequence[str]
 ) -> CaseIndex:

@@ -16,7 +16,9 @@ from tqdm import tqdm
 from nnunet_genesis.errors import DataError
 from nnunet_genesis.files import replacing
 from nnunet_genesis.json_reading import read_json
+from nnunet_genesis.plans_checks import is_plain_name
 from nnunet_genesis.pretraining.case_files import find_case_file, read_whole
+from nnunet_genesis.pretraining.case_index import is_case_shape
 from nnunet_genesis.pretraining.foreground import decode_map, encode_map, foreground_mask, map_foreground
 from nnunet_genesis.scans.voxel_hash import hash_voxels
 
@@ -163,10 +165,8 @@ def _read_known(kept_in: Path) -> dict[str, CaseRecord]:
         known = {case: CaseRecord(**record) for case, record in content.items()}
         for record in known.values():
             decode_map(record.foreground)
-            if len(record.shape) != 4 or not all(type(side) is int for side in record.shape):
-                raise TypeError("shape")
-            if not isinstance(record.sha256, str):
-                raise TypeError("sha256")
+            if not (is_case_shape(record.shape) and is_plain_name(record.file) and is_plain_name(record.sha256)):
+                raise TypeError("a record that no case has")
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # a missing or unreadable survey is only a cache: it is made again
     return known

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
-from nnunet_genesis.errors import CheckpointError, GenesisError, SetupError, StorageError
+from nnunet_genesis.errors import CheckpointError, SetupError, StorageError
 from nnunet_genesis.files import remove_parts
 from nnunet_genesis.storage import check_free_space
 from nnunet_genesis.weights_digest import weights_digest
@@ -108,7 +108,7 @@ def config_of(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """The settings that a checkpoint was made with.
 
     Raises:
-        CheckpointError: If it does not tell them, as a converted one.
+        CheckpointError: If it does not tell them, as a converted one, or if they cannot be used.
     """
     config = content["genesis"].get("config")
     if not isinstance(config, dict):
@@ -117,6 +117,15 @@ def config_of(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
             where=file,
             mend="use a file that genesis-pretrain-nnunet wrote, or start anew with --output",
         )
+    try:
+        PretrainingConfig.from_dict(config)
+    except SetupError as error:
+        raise CheckpointError(
+            f"the settings in the file cannot be used: {error.problem}",
+            where=file,
+            mend="use another checkpoint of the same folder, or start anew with --output; if a later version wrote the"
+            " file, pip install --upgrade nnunet-genesis",
+        ) from error
     return config
 
 
@@ -147,16 +156,7 @@ def check_same_run(stored: Mapping[str, Any], config: PretrainingConfig, file: P
     Raises:
         SetupError: Listing every setting that differs.
     """
-    try:
-        wanted, before = config.as_dict(), PretrainingConfig.from_dict(stored).as_dict()
-    except (GenesisError, TypeError, ValueError, AttributeError) as error:
-        told = error.problem if isinstance(error, GenesisError) else f"{type(error).__name__}: {error}"
-        mend = error.mend if isinstance(error, GenesisError) else None
-        raise CheckpointError(
-            f"the settings in the file cannot be used: {told[:300]}",
-            where=file,
-            mend=mend or "use another checkpoint of the same folder, or start anew with --output",
-        ) from error
+    wanted, before = config.as_dict(), PretrainingConfig.from_dict(stored).as_dict()
     differing = [
         f"    {name}: {before[name]!r} in the file, {wanted[name]!r} now"
         for name in wanted

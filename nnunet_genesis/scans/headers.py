@@ -8,6 +8,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from nnunet_genesis.scans.nifti import read_nifti_header
+from nnunet_genesis.scans.nrrd import check_nrrd_header
 from nnunet_genesis.scans.problems import Reason, ScanProblem
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
@@ -53,6 +54,7 @@ def read_header(files: tuple[str, ...], max_voxels: int) -> Header | None:
             raise ScanProblem(Reason.UNREADABLE, "the file has vanished", where=file)
         if Path(file).stat().st_size == 0:
             raise ScanProblem(Reason.EMPTY, "the file is empty (0 bytes)", where=file)
+        check_nrrd_header(file)
     if files[0].lower().endswith(NIFTI_ENDINGS):
         return Header(*read_nifti_header(files[0], max_voxels))
     is_picture = files[0].lower().endswith(PICTURE_ENDINGS)

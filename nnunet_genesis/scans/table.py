@@ -8,6 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.json_reading import parse_json
 from nnunet_genesis.scans.candidates import Candidate
 from nnunet_genesis.scans.channels import MOST_CHANNELS, describe_channels
 from nnunet_genesis.scans.dicom import find_series
@@ -143,8 +144,8 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _json_rows(table: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise SetupError(f"the table is no JSON ({error})", where=table, mend=_expected(table)) from error
     if not isinstance(content, list):
         raise SetupError("the table is no JSON list", where=table, mend=_expected(table))

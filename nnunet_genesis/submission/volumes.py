@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnunet_genesis.errors import DataError
+from nnunet_genesis.scans.nrrd import check_nrrd_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +80,7 @@ def read_grid(file: Path, library: Library) -> Grid:
         if library is Library.SIMPLEITK:
             import SimpleITK as sitk
 
+            check_nrrd_header(str(file))
             reader = sitk.ImageFileReader()
             reader.SetFileName(str(file))
             reader.ReadImageInformation()
@@ -109,6 +111,7 @@ def read_voxels(file: Path, library: Library) -> tuple[npt.NDArray[np.generic], 
         if library is Library.SIMPLEITK:
             import SimpleITK as sitk
 
+            check_nrrd_header(str(file))
             image = sitk.ReadImage(str(file))
             grid = Grid(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
             return sitk.GetArrayFromImage(image), grid

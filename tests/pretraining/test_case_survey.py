@@ -66,6 +66,33 @@ def test_unchanged_cases_are_not_read_again_and_changed_ones_are(
     assert sorted(json.loads(kept.read_text())) == ["case_000", "case_001", "case_002"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [1, 8, 16, 2**63]},
+        {"shape": [1, 8, 16, 2**31]},
+        {"shape": [1, 8, 16, 0]},
+        {"shape": [1, 8, 16, True]},
+        {"shape": "1234"},
+        {"sha256": 5},
+        {"file": "../case_000.b2nd"},
+        {"file": None},
+        {"foreground": "AAAA"},
+    ],
+)
+def test_kept_records_that_no_case_has_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    write_dataset(tmp_path, smooth_cases(1, (8, 16, 16)), (8, 16, 16), monkeypatch)
+    first = survey(tmp_path)
+    kept = tmp_path / "kept" / "cases.json"
+    content = json.loads(kept.read_text())
+    content["case_000"] |= change
+    kept.write_text(json.dumps(content))
+    assert survey(tmp_path) == first
+    assert CaseRecord(**json.loads(kept.read_text())["case_000"]) == first["case_000"]
+
+
 def test_a_part_of_the_cases_leaves_what_is_known_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,7 +95,8 @@ def test_modalities_that_look_different_are_told_apart(
     write_sources(tmp_path, monkeypatch, smooth_cases(8, (8, 20, 20)), sharp_cases(8, (8, 20, 20)))
     cases = {f"case_{number:03d}": "" for number in range(4)}
     learned = {**cases, **{f"ct/{name}": "" for name in cases}}
-    sources = [{"name": "labelled", "own": True}, {"name": "ct", "own": False}]
+    told = {"kind": "pool", "num_cases": 4, "chance": 0.5}
+    sources = [{"name": "labelled", "own": True, **told}, {"name": "ct", "own": False, **told}]
     file = write_checkpoint(tmp_path / "a" / "checkpoint_final.pth", cases=learned, sources=sources)
     found = run(tmp_path, str(file), "--modality", "ct=CT")
     random, after = found["encoders"]

@@ -69,6 +69,8 @@ def test_folder_of_a_row_holds_exactly_one_series(tmp_path: Path) -> None:
         ("t.csv", HEADER + "a,0,x,nii\n", "line 2 of the table: more than 3 values"),
         ("t.csv", HEADER + 'a,0,"x', "line 2 of the table"),
         ("t.json", "{", "the table is no JSON"),
+        ("t.json", r'[{"case": "\ud800", "channel": 0, "path": "x.nii"}]', "no JSON .*half a character"),
+        ("t.json", '[{"case": "a", "case": "b", "channel": 0, "path": "x.nii"}]', "the key 'case' is there twice"),
         ("t.json", '{"case": 1}', "the table is no JSON list"),
         ("t.json", '[{"case": "a"}]', "entry 1 of the table"),
         ("t.json", "[3]", "entry 1 of the table"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from nnunet_genesis.json_reading import parse_json
 from nnunet_genesis.plans_checks import is_plain_name
+from nnunet_genesis.pretraining.case_index import is_case_shape
 from nnunet_genesis.pretraining.foreground import decode_map
 
 
@@ -88,10 +89,7 @@ def _check(case: PoolCase) -> None:
     texts = ("identifier", "file", "sha256", "scan", "raw_sha256", "foreground", "signature")
     wrong = [name for name in texts if not isinstance(getattr(case, name), str)]
     wrong += [name for name in ("identifier", "file") if name not in wrong and not is_plain_name(getattr(case, name))]
-    for name in ("shape", "raw_shape"):
-        sides = getattr(case, name)
-        if not isinstance(sides, list) or len(sides) != 4 or not all(type(n) is int and 0 < n < 1 << 31 for n in sides):
-            wrong.append(name)
+    wrong += [name for name in ("shape", "raw_shape") if not is_case_shape(getattr(case, name))]
     sources: Any = case.sources
     if not isinstance(sources, list) or not sources or not all(isinstance(one, str) for one in sources):
         wrong.append("sources")

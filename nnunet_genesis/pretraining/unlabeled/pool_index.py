@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 INDEX_FILE = ".index.npz"
 _ARRAYS = tuple(field.name for field in fields(CaseIndex) if field.name != "folder")
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+    RuntimeError,  # what zipfile cannot unpack: later versions (NotImplementedError is one), passwords
+    MemoryError,  # shapes that no memory holds
+    TypeError,  # a bare array has no entries; AttributeError before Python 3.11
+    AttributeError,
+)
+"""What numpy and zipfile raise about an archive that is none."""
 
 
 def index_pool(pool: Pool, *, expected: Mapping[str, str] | None = None) -> CaseIndex:
@@ -63,11 +75,30 @@ def _version(file: Path) -> list[int]:
 def _load(kept: Path, made_from: list[int], folder: Path) -> CaseIndex | None:
     try:
         with kept.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in arrays.zip.infolist()):
+                return None
             if arrays["made_from"].tolist() != made_from:
                 return None
-            return CaseIndex(folder, **{name: arrays[name] for name in _ARRAYS})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            # What is no array comes as bytes.
+            index = CaseIndex(folder, **{name: np.asarray(arrays[name]) for name in _ARRAYS})
+    except _DAMAGED:
         return None  # only a copy of the list: it is made again
+    return index if _is_index(index) else None
+
+
+def _is_index(index: CaseIndex) -> bool:
+    """Whether the arrays are such as `index_cases` makes."""
+    cases = index.identifiers.shape
+    texts = (index.identifiers, index.files, index.sha256, index.scans)
+    return (
+        len(cases) == 1
+        and all(array.dtype.kind == "U" and array.shape == cases for array in texts)
+        and index.shapes.dtype == np.int32
+        and index.shapes.shape == (*cases, 3)
+        and index.foreground.dtype == np.uint8
+        and index.foreground.shape == (*cases, 8, 8, 8)
+        and bool((index.shapes > 0).all())
+    )
 
 
 def _keep(kept: Path, made_from: list[int], index: CaseIndex) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -45,6 +45,41 @@ def test_damaged_or_missing_index_is_made_again(pool: Pool, damage: bytes | None
         kept.write_bytes(damage)
     assert same(index_pool(pool), first)
     assert kept.stat().st_size > 3000
+
+
+def test_archives_that_zipfile_cannot_unpack_are_made_again(pool: Pool) -> None:
+    first = index_pool(pool)
+    kept = pool.folder / INDEX_FILE
+    whole = kept.read_bytes()
+    entry = whole.index(b"PK\x01\x02")
+    # In the directory: the version that is needed, the flags (encrypted), the way of packing (deflated, unknown).
+    for place, value in ((6, 89), (8, 1), (10, 8), (10, 77)):
+        kept.write_bytes(whole[: entry + place] + bytes([value]) + whole[entry + place + 1 :])
+        assert same(index_pool(pool), first)
+        kept.write_bytes(whole)
+        assert kept.stat().st_size > 3000
+    np.save(kept.open("wb"), np.zeros(3))
+    assert same(index_pool(pool), first)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("identifiers", np.arange(5)),
+        ("files", np.array(["a"])),
+        ("shapes", np.full((5, 3), 1 << 40)),
+        ("shapes", np.zeros((5, 3), np.int32)),
+        ("foreground", np.zeros((5, 8, 8), np.uint8)),
+        ("sha256", np.array("a")),
+    ],
+)
+def test_arrays_of_another_kind_are_made_again(pool: Pool, name: str, array: np.ndarray[Any, Any]) -> None:
+    first = index_pool(pool)
+    kept = pool.folder / INDEX_FILE
+    with np.load(kept) as arrays:
+        others = dict(arrays)
+    np.savez(kept.open("wb"), **{**others, name: array})
+    assert same(index_pool(pool), first)
 
 
 def test_a_case_that_is_added_or_done_again_is_in_the_index(pool: Pool) -> None:

@@ -6,14 +6,17 @@ Run as ``python -m tests.reliability.fuzzing FOLDER --runs N [--seed S] [--reade
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
+import pkgutil
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dynamic_network_architectures
 import matplotlib.pyplot  # noqa: F401  (what is imported once is not imported by every file's process)
 
 import nnunet_genesis.pretraining.unlabeled.build  # noqa: F401
@@ -22,6 +25,10 @@ from tests.reliability.fuzzing.readers import READERS
 
 if TYPE_CHECKING:
     from tests.reliability.fuzzing.reader import Reader
+
+# nnU-Net imports all of these, and torchvision's library with them, where it searches for a class of an unknown name.
+for _found in pkgutil.walk_packages(dynamic_network_architectures.__path__, "dynamic_network_architectures."):
+    importlib.import_module(_found.name)
 
 
 def main() -> None:

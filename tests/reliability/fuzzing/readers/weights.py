@@ -19,7 +19,7 @@ from nnunet_genesis.inspection import describe_source
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.model_card import model_card
 from nnunet_genesis.networks import build_source_network, num_input_channels
-from nnunet_genesis.pretraining.run_files import check_same_run, stored_config
+from nnunet_genesis.pretraining.run_files import check_same_run, config_of, stored_config
 from tests.hostile import RunsCommand
 from tests.interop.files import nnunet_v2_content
 from tests.interop.written import write_genesis, write_nnssl, write_nnunet_v1, write_nnunet_v2
@@ -72,9 +72,9 @@ def _make_encoder(folder: Path) -> Sequence[Path]:
 def _read(folder: Path, file: Path) -> None:
     """All that is done with a file of weights before its tensors are used."""
     source = open_source(file)
+    "\n".join(describe_source(source)).encode()
     if source.architecture is not None:
         build_source_network(source, num_input_channels(source), 2)
-    describe_source(source)
     out = folder / "converted.pth"
     out.unlink(missing_ok=True)
     convert(source, out)
@@ -82,14 +82,13 @@ def _read(folder: Path, file: Path) -> None:
 
 def _read_ours(folder: Path, file: Path) -> None:
     content = checkpoint.read(file)
-    stored = stored_config(folder)
-    if stored is not None:
-        check_same_run(stored, _CONFIG, file)
     source = open_source(file)
-    build_source_network(source, num_input_channels(source), 2)
-    describe_source(source)
-    model_card(content["genesis"], "user/repo")
+    "\n".join(describe_source(source)).encode()
+    model_card(content["genesis"], "user/repo").encode()
     without_case_names(content["genesis"])
+    stored_config(folder)
+    check_same_run(config_of(content, file), _CONFIG, file)
+    build_source_network(source, num_input_channels(source), 2)
 
 
 def _mutate_content(content: bytes, random: Random) -> bytes:
