@@ -38,7 +38,8 @@ VARIANTS = {
     "+ scale": UniversalModelConfig(adversary_weight=0.0),
     "+ adversary": UniversalModelConfig(scale_weight=0.0),
     "all": UniversalModelConfig(),
-    "all, in turns": UniversalModelConfig(alternating=True),
+    "all, classifier": UniversalModelConfig(adversary="classifier"),
+    "all, in turns": UniversalModelConfig(adversary="classifier", alternating=True),
 }
 MODALITIES = {"labelled": ("MRI",), "archive": ("CT",)}
 
@@ -64,7 +65,7 @@ def step_maker(
             outputs = network(pairs.distorted, pretext.seen_by_heads(pairs))
             losses = {
                 **pretext.restoration_losses(outputs.restored, pairs),
-                **pretext.head_losses(outputs.heads, labels),
+                **pretext.head_losses(network.heads, outputs.heads, labels),
             }
             loss = torch.stack(list(losses.values())).sum(0).mean()
         optimizer.zero_grad()

@@ -104,11 +104,19 @@ PRETEXT_FLAGS = (
         "weight of telling the scale of a crop; 0 leaves it out (default: 0.1)",
     ),
     PretextFlag(
+        "--adversary",
+        {"universal-model": "universal_model.adversary"},
+        str,
+        "KIND",
+        "what hides the modality: discriminant (Fisher's, of the last patches) or classifier (a network, its gradient"
+        " reversed; default: discriminant)",
+    ),
+    PretextFlag(
         "--adversary-weight",
         {"universal-model": "universal_model.adversary_weight"},
         float,
         "W",
-        "strength of hiding the modality at the end of the run; 0 leaves it out (default: 0.1)",
+        "strength of hiding the modality at the end of the run; 0 leaves it out (default: 1; classifier: 0.1)",
     ),
     PretextFlag(
         "--no-scale",
@@ -131,7 +139,7 @@ PRETEXT_FLAGS = (
         {"universal-model": "universal_model.alternating"},
         bool,
         "",
-        "the classifier of modalities and the encoder learn in turns, not both at once",
+        "with --adversary classifier: the network and the encoder learn in turns, not both at once",
         constant=True,
     ),
     PretextFlag(

@@ -21,6 +21,8 @@ PRETEXTS = {
     "masked-genesis": "restore hidden blocks, and visible ones from distortions",
 }
 OPTIMIZERS = ("adamw", "sgd")
+ADVERSARIES = {"discriminant": 1.0, "classifier": 0.1}
+"""What hides the modality in the Universal Model, and how strongly where nothing is said (ours)."""
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 SOURCE_WEIGHTS = {
     "sqrt": "by the square root of the number of cases",
@@ -249,14 +251,16 @@ class UniversalModelConfig:
 
     Attributes:
         scale_weight: Weight of the classifier of scales beside the error of restoration; 0 leaves it out.
-        adversary_weight: Strength of the reversed gradient of the classifier of modalities at the end of the run; 0
-            leaves it out.
-        alternating: Whether the classifier of modalities and the encoder learn in turns.
+        adversary: One of `ADVERSARIES`: Fisher's discriminant, or a network whose gradient is reversed.
+        adversary_weight: How strongly the encoder hides modalities at the end of the run; 0 leaves it out, None is the
+            strength in `ADVERSARIES`.
+        alternating: Whether the network that classifies modalities and the encoder learn in turns.
         modality: ``SOURCE=NAME``, where the channels' names do not tell.
     """
 
     scale_weight: float = 0.1
-    adversary_weight: float = 0.1
+    adversary: str = "discriminant"
+    adversary_weight: float | None = None
     alternating: bool = False
     modality: tuple[str, ...] = ()
 
@@ -266,9 +270,20 @@ class UniversalModelConfig:
         Raises:
             SetupError: With the flag, and the values that can.
         """
-        for flag, weight in (("--scale-weight", self.scale_weight), ("--adversary-weight", self.adversary_weight)):
+        _check_choice("--adversary", self.adversary, tuple(ADVERSARIES))
+        for flag, weight in (("--scale-weight", self.scale_weight), ("--adversary-weight", self.adversary_strength)):
             if not 0 <= weight < math.inf:
                 raise SetupError(f"{flag} {weight}: must be a number from 0 on", mend=f"{flag} 0.1")
+        if self.alternating and self.adversary != "classifier":
+            raise SetupError(
+                f"--alternating: --adversary {self.adversary} has nothing to train in turns",
+                mend="--adversary classifier --alternating",
+            )
+
+    @property
+    def adversary_strength(self) -> float:
+        """How strongly the encoder hides modalities at the end of the run."""
+        return ADVERSARIES[self.adversary] if self.adversary_weight is None else self.adversary_weight
 
 
 @dataclass(frozen=True)

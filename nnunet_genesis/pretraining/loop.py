@@ -140,7 +140,7 @@ def train(
         outputs: NetworkOutputs = wrapped(pairs.distorted, pretext.seen_by_heads(pairs))
         losses = {
             **pretext.restoration_losses(outputs.restored, pairs),
-            **pretext.head_losses(outputs.heads, labels),
+            **pretext.head_losses(network.heads, outputs.heads, labels),
         }
         weights = pretext.loss_weights(state.step / total_steps)
         loss = guard.mark(torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum(0).mean())

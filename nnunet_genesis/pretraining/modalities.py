@@ -108,7 +108,7 @@ def find_modalities(
     told = parse_modalities(config.modality)
     modalities = modalities_of(folders, told)
     guessed = [folder.name for folder in folders if is_guessed(folder, told)]
-    if guessed and config.adversary_weight:
+    if guessed and config.adversary_strength:
         raise SetupError(
             f"nothing tells the modality of pool {guessed[0]}, and the adversary would take its name for one",
             mend=f"--modality {' '.join(f'{name}=MR' for name in guessed)} (or CT, PET, ...), or --adversary-weight 0",
@@ -119,7 +119,7 @@ def find_modalities(
         if folder.name in used
     }
     different = {one for own in found.values() for one in own}
-    if config.adversary_weight and len(different) == 1:
+    if config.adversary_strength and len(different) == 1:
         LOGGER.warning("all sources are %s: there is no modality to hide, the adversary is off", *different)
     return found
 

@@ -199,8 +199,8 @@ class ValidationPairs:
         outputs = network(moved.distorted, self.pretext.seen_by_heads(moved))
         kinds = {
             "restoration": self.pretext.restoration_losses(outputs.restored, moved),
-            "head": self.pretext.head_losses(outputs.heads, labels),
-            "score": self.pretext.head_scores(outputs.heads, labels),
+            "head": self.pretext.head_losses(network.heads, outputs.heads, labels),
+            "score": self.pretext.head_scores(network.heads, outputs.heads, labels),
             "contrast": {"contrast": _deviation(outputs.restored, moved) / _deviation(moved.target, moved)},
         }
         return {(kind, name): value for kind, named in kinds.items() for name, value in named.items()}

@@ -149,8 +149,10 @@ def test_baselines_of_masked_pretexts_are_measured_where_their_losses_are(
 class TellsOfPools(ModelsGenesis):
     """Scores patches of the second source alone: what the first one holds, there is nothing to ask about."""
 
-    def head_scores(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> dict[str, torch.Tensor]:
-        del heads
+    def head_scores(
+        self, heads: nn.Module | None, outputs: Mapping[str, torch.Tensor], labels: Labels
+    ) -> dict[str, torch.Tensor]:
+        del heads, outputs
         return {"accuracy": torch.where(labels["source"] == 1, 1.0, torch.nan)}
 
 

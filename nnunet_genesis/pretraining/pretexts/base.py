@@ -128,14 +128,18 @@ class Pretext(ABC, Generic[ParametersT]):
         del planned
         return None
 
-    def head_losses(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> Mapping[str, torch.Tensor]:
-        """Named losses of the heads, already weighted: (batch,) each."""
-        del heads, labels
+    def head_losses(
+        self, heads: nn.Module | None, outputs: Mapping[str, torch.Tensor], labels: Labels
+    ) -> Mapping[str, torch.Tensor]:
+        """Named losses of what the heads said, already weighted: (batch,) each."""
+        del heads, outputs, labels
         return {}
 
-    def head_scores(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> Mapping[str, torch.Tensor]:
+    def head_scores(
+        self, heads: nn.Module | None, outputs: Mapping[str, torch.Tensor], labels: Labels
+    ) -> Mapping[str, torch.Tensor]:
         """Named shares of what the heads get right, (batch,) each, in [0, 1]; NaN where nothing is asked."""
-        del heads, labels
+        del heads, outputs, labels
         return {}
 
     @property

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from nnunet_genesis.pretraining.pretexts.gradient_reversal import Adversary, reversal_ramp
 from nnunet_genesis.pretraining.pretexts.standardization import RunningStandardization
 from nnunet_genesis.pretraining.scales.patches import NO_LABEL
 
@@ -47,15 +46,17 @@ class Part(ABC):
     def build(self, num_features: int) -> nn.Module:
         """Make the head: from (batch, num_features) to (batch, num_classes)."""
 
-    def losses(self, logits: torch.Tensor, labels: Labels) -> dict[str, torch.Tensor]:
-        """The weighted cross-entropy, (batch,)."""
-        entropy = cross_entropy(logits.float(), self.labels(labels), reduction="none", ignore_index=NO_LABEL)
+    def losses(self, head: nn.Module, output: torch.Tensor, labels: Labels) -> dict[str, torch.Tensor]:
+        """The weighted cross-entropy, (batch,), of what the head said."""
+        del head
+        entropy = cross_entropy(output.float(), self.labels(labels), reduction="none", ignore_index=NO_LABEL)
         return {self.name: self.weight * entropy}
 
-    def scores(self, logits: torch.Tensor, labels: Labels) -> dict[str, torch.Tensor]:
+    def scores(self, head: nn.Module, output: torch.Tensor, labels: Labels) -> dict[str, torch.Tensor]:
         """Whether the class is the right one, (batch,), NaN where there is none."""
+        del head
         wanted = self.labels(labels)
-        right = (logits.argmax(1) == wanted).float()
+        right = (output.argmax(1) == wanted).float()
         return {self.score_name: torch.where(wanted == NO_LABEL, torch.nan, right)}
 
     def commonest(self, labels: Labels) -> float:
@@ -91,63 +92,6 @@ class ScaleClassifier(Part):
         return nn.Sequential(
             nn.Linear(num_features, HIDDEN_FEATURES), nn.ReLU(), nn.Linear(HIDDEN_FEATURES, self.num_classes)
         )
-
-
-class ModalityAdversary(Part):
-    """Tells modalities apart, while the encoder learns to hide them (Universal Model; sizes and weights are ours).
-
-    Args:
-        modalities: Modality of every source, or of every channel of its scans, in the order of the labels ``source``
-            and ``channel``.
-        strength: Of the reversed gradient at the end of the run, beside a weight of 1 for the classifier itself.
-        alternating: Steps of the classifier alone and steps of the encoder alone, in turns, instead of both at once.
-    """
-
-    name = "modality"
-    weight = 1.0
-
-    def __init__(self, modalities: Sequence[tuple[str, ...]], strength: float, *, alternating: bool = False) -> None:
-        self.modalities = sorted({name for own in modalities for name in own})
-        self.num_classes = len(self.modalities)
-        self.strength, self.alternating = strength, alternating
-        most = max(map(len, modalities))
-        # A single name stands for all channels.
-        rows = [own * most if len(own) == 1 else own for own in modalities]
-        self._modality_of = torch.tensor(
-            [[self.modalities.index(name) for name in row] + [0] * (most - len(row)) for row in rows]
-        )
-
-    def labels(self, labels: Labels) -> torch.Tensor:
-        """Modality of each patch's source, or of its channel there."""
-        source = labels["source"]
-        self._modality_of = self._modality_of.to(source.device)  # kept there: a copy in every step makes the host wait
-        if self._modality_of.shape[1] == 1:
-            return self._modality_of[source, 0]
-        return self._modality_of[source, labels["channel"]]
-
-    def build(self, num_features: int) -> nn.Module:
-        """Two hidden layers behind a reversed gradient."""
-        return Adversary(
-            nn.Sequential(
-                nn.Linear(num_features, HIDDEN_FEATURES),
-                nn.ReLU(),
-                nn.Linear(HIDDEN_FEATURES, HIDDEN_FEATURES),
-                nn.ReLU(),
-                nn.Linear(HIDDEN_FEATURES, self.num_classes),
-            )
-        )
-
-    def enter_step(self, head: nn.Module, step: int, progress: float) -> None:
-        """Set how strongly the gradient is reversed, and whose turn it is."""
-        if not isinstance(head, Adversary):
-            raise TypeError(f"{type(head).__name__} is not the head that this part builds")
-        strength = self.strength * reversal_ramp(progress)
-        if not self.alternating:
-            head.set_stage(strength, learns=True)
-        elif step % 2:
-            head.set_stage(strength, learns=False)
-        else:
-            head.set_stage(0.0, learns=True)
 
 
 class PartHeads(nn.Module):

@@ -163,14 +163,20 @@ class SemanticGenesis(Pretext[SemanticGenesisParameters]):
         """One head, which says which class a crop is of."""
         return ClassificationHead(HEAD, planned.deepest_features(), self.num_classes, len(planned.patch_size))
 
-    def head_losses(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> dict[str, torch.Tensor]:
+    def head_losses(
+        self, heads: nn.Module | None, outputs: Mapping[str, torch.Tensor], labels: Labels
+    ) -> dict[str, torch.Tensor]:
         """The weighted cross-entropy, (batch,)."""
-        entropy = cross_entropy(heads[HEAD].float(), labels["class"], reduction="none")
+        del heads
+        entropy = cross_entropy(outputs[HEAD].float(), labels["class"], reduction="none")
         return {"classification": self.classification_weight * entropy}
 
-    def head_scores(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> dict[str, torch.Tensor]:
+    def head_scores(
+        self, heads: nn.Module | None, outputs: Mapping[str, torch.Tensor], labels: Labels
+    ) -> dict[str, torch.Tensor]:
         """Whether the class is the right one, (batch,)."""
-        return {"accuracy": (heads[HEAD].argmax(1) == labels["class"]).float()}
+        del heads
+        return {"accuracy": (outputs[HEAD].argmax(1) == labels["class"]).float()}
 
     @property
     def chances(self) -> dict[str, float]:

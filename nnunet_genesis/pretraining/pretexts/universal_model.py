@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.pretraining.pretexts.base import Pretext
+from nnunet_genesis.pretraining.pretexts.modality_parts import ModalityAdversary, ModalityDiscriminant, ModalityPart
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis, ModelsGenesisParameters
-from nnunet_genesis.pretraining.pretexts.parts import ModalityAdversary, Part, PartHeads, ScaleClassifier
+from nnunet_genesis.pretraining.pretexts.parts import Part, PartHeads, ScaleClassifier
 from nnunet_genesis.pretraining.scales.carrying import SCALES
 from nnunet_genesis.pretraining.scales.patches import ScaledPatches
 
@@ -55,14 +56,12 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         )
         self.patch_size = restoration.patch_size
         self.heads_see_targets = True
-        self.adversarial_losses = frozenset({ModalityAdversary.name})
+        self.adversarial_losses = frozenset({ModalityPart.name})
         self.parts: list[Part] = []
         if config.scale_weight:
             self.parts.append(ScaleClassifier(SCALES, config.scale_weight))
-        if config.adversary_weight and len({name for own in modalities.values() for name in own}) > 1:
-            self.parts.append(
-                ModalityAdversary(list(modalities.values()), config.adversary_weight, alternating=config.alternating)
-            )
+        if config.adversary_strength and len({name for own in modalities.values() for name in own}) > 1:
+            self.parts.append(_modality_part(list(modalities.values()), config))
 
     def sample(self, batch_size: int, generator: torch.Generator) -> ModelsGenesisParameters:
         """Draw the parameters of one batch."""
@@ -102,17 +101,29 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
 
     def enter_step(self, heads: nn.Module | None, step: int, progress: float) -> None:
         """Let every part prepare its head."""
-        if isinstance(heads, PartHeads):
-            for part in self.parts:
-                part.enter_step(heads.heads[part.name], step, progress)
+        for part, head in self._with_heads(heads):
+            part.enter_step(head, step, progress)
 
-    def head_losses(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> dict[str, torch.Tensor]:
+    def head_losses(
+        self, heads: nn.Module | None, outputs: Mapping[str, torch.Tensor], labels: Labels
+    ) -> dict[str, torch.Tensor]:
         """The losses of all parts, (batch,) each."""
-        return {name: loss for part in self.parts for name, loss in part.losses(heads[part.name], labels).items()}
+        found: dict[str, torch.Tensor] = {}
+        for part, head in self._with_heads(heads):
+            found |= part.losses(head, outputs[part.name], labels)
+        return found
 
-    def head_scores(self, heads: Mapping[str, torch.Tensor], labels: Labels) -> dict[str, torch.Tensor]:
+    def head_scores(
+        self, heads: nn.Module | None, outputs: Mapping[str, torch.Tensor], labels: Labels
+    ) -> dict[str, torch.Tensor]:
         """The accuracies of all parts, (batch,) each."""
-        return {name: score for part in self.parts for name, score in part.scores(heads[part.name], labels).items()}
+        found: dict[str, torch.Tensor] = {}
+        for part, head in self._with_heads(heads):
+            found |= part.scores(head, outputs[part.name], labels)
+        return found
+
+    def _with_heads(self, heads: nn.Module | None) -> list[tuple[Part, nn.Module]]:
+        return [(part, heads.heads[part.name]) for part in self.parts] if isinstance(heads, PartHeads) else []
 
     @property
     def chances(self) -> dict[str, float]:
@@ -159,3 +170,9 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
             "modalities": {source: "+".join(own) for source, own in self.modalities.items()},
             "parts": ["restoration", *(part.name for part in self.parts)],
         }
+
+
+def _modality_part(modalities: Sequence[tuple[str, ...]], config: UniversalModelConfig) -> ModalityPart:
+    if config.adversary == "discriminant":
+        return ModalityDiscriminant(modalities, config.adversary_strength)
+    return ModalityAdversary(modalities, config.adversary_strength, alternating=config.alternating)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from nnunet_genesis.pretraining.pretexts.gradient_reversal import Adversary, reversal_ramp, reverse_gradient
-from nnunet_genesis.pretraining.pretexts.parts import ModalityAdversary, PartHeads, ScaleClassifier
+from nnunet_genesis.pretraining.pretexts.modality_parts import ModalityAdversary
+from nnunet_genesis.pretraining.pretexts.parts import PartHeads, ScaleClassifier
 from nnunet_genesis.pretraining.scales.patches import NO_LABEL
 from tests.pretraining.pretexts.devices import generator
 
@@ -80,7 +81,8 @@ def test_patches_without_a_label_count_nowhere() -> None:
     part = ScaleClassifier((1.0, 1.5, 2.0), weight=0.5)
     logits = torch.tensor([[5.0, 0.0, 0.0], [0.0, 0.0, 5.0], [0.0, 5.0, 0.0]])
     labels = {"scale": torch.tensor([0, NO_LABEL, 0])}
-    losses, scores = part.losses(logits, labels)["scale"], part.scores(logits, labels)["scale_accuracy"]
+    head = part.build(4)
+    losses, scores = part.losses(head, logits, labels)["scale"], part.scores(head, logits, labels)["scale_accuracy"]
     right, wrong = -math.log(math.exp(5) / (math.exp(5) + 2)), -math.log(1 / (math.exp(5) + 2))
     torch.testing.assert_close(losses, 0.5 * torch.tensor([right, 0.0, wrong]))
     assert scores[0] == 1
@@ -109,11 +111,11 @@ def test_a_step_of_the_encoder_raises_the_loss_that_a_step_of_the_classifier_low
 
     def take_step(step: int, optimizer: torch.optim.Optimizer) -> float:
         part.enter_step(head, step, 1.0)
-        loss = part.losses(head(encoder(inputs)), {"source": source})["modality"].mean()
+        loss = part.losses(head, head(encoder(inputs)), {"source": source})["modality"].mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        after = part.losses(head(encoder(inputs)), {"source": source})["modality"].mean()
+        after = part.losses(head, head(encoder(inputs)), {"source": source})["modality"].mean()
         return float((after - loss).detach())
 
     for _ in range(20):

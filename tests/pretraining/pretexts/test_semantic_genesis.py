@@ -138,11 +138,11 @@ def test_the_balance_of_the_losses_is_the_published_one() -> None:
     pairs = RestorationPairs(target, target, torch.ones(2, 1, 8, 8, 8))
     ours = [
         pretext.restoration_losses(LOW + width * unit_restored, pairs)["restoration"].mean(),
-        pretext.head_losses({"class": logits}, {"class": labels})["classification"].mean(),
+        pretext.head_losses(None, {"class": logits}, {"class": labels})["classification"].mean(),
     ]
     for mine, theirs in zip(ours, published, strict=True):
         torch.testing.assert_close(mine, width**2 * theirs)
-    scores = pretext.head_scores({"class": torch.eye(3)[:2]}, {"class": torch.tensor([0, 2])})
+    scores = pretext.head_scores(None, {"class": torch.eye(3)[:2]}, {"class": torch.tensor([0, 2])})
     assert scores["accuracy"].tolist() == [1.0, 0.0]
     assert pretext.chances == {"accuracy": pytest.approx(1 / 3)}
 

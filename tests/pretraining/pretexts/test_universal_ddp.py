@@ -27,9 +27,14 @@ STEPS = 6
 MODALITIES = {"labelled": ("MRI",), "archive": ("CT",)}
 
 
-def train(rank: int | None, *, alternating: bool) -> nn.Module:
+def train(rank: int | None, kind: str) -> nn.Module:
     """Steps on batches of four patches, or on this process's half of them."""
-    config = UniversalModelConfig(scale_weight=0.1, adversary_weight=0.1, alternating=alternating)
+    config = UniversalModelConfig(
+        scale_weight=0.1,
+        adversary="discriminant" if kind == "discriminant" else "classifier",
+        adversary_weight=0.1,
+        alternating=kind == "in turns",
+    )
     pretext = UniversalModel(restoration((8, 8, 8)), config, MODALITIES)
     with torch.random.fork_rng():
         torch.manual_seed(7)
@@ -48,32 +53,37 @@ def train(rank: int | None, *, alternating: bool) -> nn.Module:
         pairs = pretext.make_pairs(patches, inside, pretext.sample(4, generator(100 + step)).select(half))
         pretext.enter_step(network.heads, step, step / STEPS)
         outputs = wrapped(pairs.distorted, pairs.target)
-        losses = {**pretext.restoration_losses(outputs.restored, pairs), **pretext.head_losses(outputs.heads, labels)}
+        losses = {
+            **pretext.restoration_losses(outputs.restored, pairs),
+            **pretext.head_losses(network.heads, outputs.heads, labels),
+        }
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum(0).mean().backward()
         optimizer.step()
     return network
 
 
-def work(rank: int, port: int, folder: Path, alternating: bool) -> None:
+def work(rank: int, port: int, folder: Path, kind: str) -> None:
     os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", rank=rank, world_size=2)
     try:
-        torch.save(train(rank, alternating=alternating).state_dict(), folder / f"{rank}.pth")
+        torch.save(train(rank, kind).state_dict(), folder / f"{rank}.pth")
     finally:
         distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("alternating", [False, True])
-def test_two_processes_take_the_steps_of_one(tmp_path: Path, alternating: bool) -> None:
+@pytest.mark.parametrize("kind", ["discriminant", "classifier", "in turns"])
+def test_two_processes_take_the_steps_of_one(tmp_path: Path, kind: str) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    spawn(work, args=(port, tmp_path, alternating), nprocs=2)
-    expected = snapshot(train(None, alternating=alternating))
+    spawn(work, args=(port, tmp_path, kind), nprocs=2)
+    expected = snapshot(train(None, kind))
     for rank in range(2):
         weights = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
         assert float(weights["heads.standardization.num_batches"]) == STEPS
         for key, tensor in expected.items():
-            torch.testing.assert_close(weights[key], tensor, rtol=1e-4, atol=1e-5, msg=f"process {rank}: {key}")
+            # Features are differences of averages that hardly differ, thirty times enlarged, and so is their rounding.
+            bound = 1e-3 if key.endswith("modality.features") else 1e-5
+            torch.testing.assert_close(weights[key], tensor, rtol=1e-4, atol=bound, msg=f"process {rank}: {key}")

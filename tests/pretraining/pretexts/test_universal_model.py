@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from nnunet_genesis.config import ModelsGenesisConfig, UniversalModelConfig
+from nnunet_genesis.config import ADVERSARIES, ModelsGenesisConfig, UniversalModelConfig
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.modalities import find_modalities
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork
+from nnunet_genesis.pretraining.pretexts.discriminant import FisherDiscriminant
 from nnunet_genesis.pretraining.pretexts.gradient_reversal import Adversary
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
 from nnunet_genesis.pretraining.pretexts.parts import PartHeads
@@ -73,8 +74,8 @@ def test_parts_are_on_or_off(config: UniversalModelConfig, parts: list[str]) -> 
     assert (heads is None) == (not parts)
     labels = {"source": torch.tensor([0, 1, 2]), "scale": torch.tensor([0, 2, NO_LABEL])}
     outputs = {} if heads is None else heads(torch.randn(3, 6, 2, 2, 2, generator=generator(2)))
-    assert list(pretext.head_losses(outputs, labels)) == parts
-    assert list(pretext.head_scores(outputs, labels)) == [f"{part}_accuracy" for part in parts]
+    assert list(pretext.head_losses(heads, outputs, labels)) == parts
+    assert list(pretext.head_scores(heads, outputs, labels)) == [f"{part}_accuracy" for part in parts]
     assert pretext.chances == {
         name: pytest.approx(chance)
         for name, chance in (("scale_accuracy", 1 / 3), ("modality_accuracy", 1 / 2))
@@ -90,12 +91,13 @@ def test_one_modality_leaves_nothing_to_hide(caplog: pytest.LogCaptureFixture) -
     assert "all sources are T1: there is no modality to hide, the adversary is off" in caplog.text
 
 
-def test_the_strength_of_the_adversary_follows_the_run() -> None:
-    pretext = universal(UniversalModelConfig(adversary_weight=0.2))
+@pytest.mark.parametrize("kind", ADVERSARIES)
+def test_the_strength_of_the_adversary_follows_the_run(kind: str) -> None:
+    pretext = universal(UniversalModelConfig(adversary=kind, adversary_weight=0.2))
     heads = pretext.build_heads(replace(planned(MR), architecture={"arch_kwargs": {"features_per_stage": 6}}))
     assert isinstance(heads, PartHeads)
     adversary = heads.heads["modality"]
-    assert isinstance(adversary, Adversary)
+    assert isinstance(adversary, FisherDiscriminant if kind == "discriminant" else Adversary)
     strengths = []
     for progress in (0.0, 0.1, 1.0):
         pretext.enter_step(heads, 0, progress)
@@ -123,6 +125,15 @@ def test_heads_look_at_targets_and_what_they_hide_tells_no_best_epoch() -> None:
     own = network(targets, targets)
     torch.testing.assert_close(outputs.heads["modality"], own.heads["modality"])
     assert not torch.equal(outputs.restored, own.restored)
+
+
+def test_a_discriminant_has_no_turns() -> None:
+    with pytest.raises(SetupError, match="--adversary discriminant has nothing to train in turns") as raised:
+        UniversalModelConfig(alternating=True)
+    assert raised.value.mend == "--adversary classifier --alternating"
+    assert UniversalModelConfig(adversary="classifier", alternating=True).adversary_strength == 0.1
+    with pytest.raises(SetupError, match="--adversary network: unknown"):
+        UniversalModelConfig(adversary="network")
 
 
 def test_weights_without_end_are_refused() -> None:
