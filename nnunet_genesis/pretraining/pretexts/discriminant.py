@@ -88,29 +88,35 @@ class FisherDiscriminant(nn.Module):
         """What to lower so that classes cannot be told apart; its gradient alone means something.
 
         Args:
-            features: (batch, features).
+            features: (batch, features) float32.
             classes: (batch,) int64.
 
         Returns:
             (batch,), 0 for classes that are not known.
         """
-        fit = self._fit()
-        own = classes.clamp_min(0)
-        apart = (fit.directions[own] * features).sum(1)
-        # Without the second term, all features would shrink to nothing: that lowers the first one, too.
-        spread = ((features - fit.means[own]) @ fit.directions.T).square() @ fit.shares
+        with self._in_full_precision():
+            fit = self._fit()
+            own = classes.clamp_min(0)
+            apart = (fit.directions[own] * features).sum(1)
+            # Without the second term, all features would shrink to nothing: that lowers the first one, too.
+            spread = ((features - fit.means[own]) @ fit.directions.T).square() @ fit.shares
         return torch.where((classes != NO_LABEL) & fit.known[own], 2 * apart - spread, 0)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Unnormalised log-probabilities (batch, classes) of classes that are equally frequent."""
-        fit = self._fit()
-        logits = (features - fit.mean) @ fit.directions.T - 0.5 * ((fit.means - fit.mean) * fit.directions).sum(1)
+        """Unnormalised log-probabilities (batch, classes) of float32 features, for classes that are equally frequent."""
+        with self._in_full_precision():
+            fit = self._fit()
+            logits = (features - fit.mean) @ fit.directions.T - 0.5 * ((fit.means - fit.mean) * fit.directions).sum(1)
         return torch.where(fit.known | ~fit.known.any(), logits, -torch.inf)
 
     @property
     def knows(self) -> torch.Tensor:
         """(classes,) bool: which classes the memory holds enough patches of."""
         return self._counts() >= FEWEST_PATCHES
+
+    def _in_full_precision(self) -> torch.autocast:
+        """Autocast would take the products in half precision, which the inverse of a covariance cannot bear."""
+        return torch.autocast(self.features.device.type, enabled=False)
 
     def _counts(self) -> torch.Tensor:
         return torch.stack([(self.classes == number).sum() for number in range(self.num_classes)])

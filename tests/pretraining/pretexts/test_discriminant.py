@@ -65,6 +65,21 @@ def test_the_gradient_is_that_of_fishers_criterion(num_classes: int) -> None:
     assert float(features.detach().std()) > 0.5, "classes are hidden, not all that is told"
 
 
+def test_half_precision_changes_nothing() -> None:
+    part, labels = ModalityDiscriminant(PAIR, 1.0), {"source": torch.tensor([0, 1, 1])}
+    head = filled(6, 2)
+    part.enter_step(head, 0, 1.0)
+    found = []
+    for enabled in (False, True):
+        features = torch.randn(3, 6, generator=generator(9), requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses = part.losses(head.eval(), head(features), labels)["modality"]
+            scores = part.scores(head, head(features), labels)["modality_accuracy"]
+        found.append((losses, scores, *torch.autograd.grad(losses.sum(), features)))
+    for full, half in zip(*found, strict=True):
+        assert torch.equal(full, half)
+
+
 def test_it_answers_as_linear_discriminant_analysis_does() -> None:
     discriminant = filled(5, 3)
     seen, classes = discriminant.features.numpy(), discriminant.classes.numpy()
