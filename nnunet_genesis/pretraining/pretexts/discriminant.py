@@ -103,7 +103,7 @@ class FisherDiscriminant(nn.Module):
         return torch.where((classes != NO_LABEL) & fit.known[own], 2 * apart - spread, 0)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Unnormalised log-probabilities (batch, classes) of float32 features, for classes that are equally frequent."""
+        """Unnormalised log-probabilities (batch, classes) of float32 features, for equally frequent classes."""
         with self._in_full_precision():
             fit = self._fit()
             logits = (features - fit.mean) @ fit.directions.T - 0.5 * ((fit.means - fit.mean) * fit.directions).sum(1)
