@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,12 +67,9 @@ class ModalityDiscriminant(ModalityPart):
         discriminant, own = _discriminant(head), self.labels(labels)
         features = output.float()
         logits = discriminant.classify(features.detach())
+        entropy = cross_entropy(logits, own, reduction="none")
         # Modalities of which too few patches are remembered count as guessed.
-        entropy = torch.where(
-            discriminant.knows[own],
-            cross_entropy(logits, own, reduction="none"),
-            torch.log(torch.tensor(self.num_classes)),
-        )
+        entropy = torch.where(discriminant.knows[own], entropy, math.log(self.num_classes))
         hiding = discriminant.strength * discriminant.hiding_loss(features, own)
         if discriminant.training:
             discriminant.remember(features.detach(), own)

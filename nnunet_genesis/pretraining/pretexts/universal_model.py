@@ -167,6 +167,7 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         return {
             **self.restoration.settings(),
             **asdict(self.config),
+            "adversary_weight": self.config.adversary_strength,
             "modalities": {source: "+".join(own) for source, own in self.modalities.items()},
             "parts": ["restoration", *(part.name for part in self.parts)],
         }
