@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from nnunet_genesis.figure_text import names_as_they_are
+from nnunet_genesis.figure_text import names_as_they_are, plain_log_ticks
 from nnunet_genesis.files import replacing
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def draw_progress(
         value = getattr(baselines, name)
         top.axhline(value, color="0.4", linestyle=style, linewidth=1, label=f"{label}: {value:.3g}")
     top.set_yscale("log")
+    plain_log_ticks(top.yaxis)
     top.set_ylabel("mean squared error (normalised units)")
     top.set_title(title)
     top.legend(fontsize="small")

@@ -8,7 +8,7 @@ import re
 import sys
 import unicodedata
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +16,7 @@ from nnunet_genesis import checkpoint, hub
 from nnunet_genesis.benchmark.record import read_record
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.errors import CheckpointError, DataError, GenesisError, SetupError
-from nnunet_genesis.figure_text import names_as_they_are
+from nnunet_genesis.figure_text import names_as_they_are, plain_log_ticks
 from nnunet_genesis.plans import list_cases, load_planned_configuration
 from nnunet_genesis.pretraining.source_folders import find_source_folders
 from nnunet_genesis.pretraining.sources import open_sources
@@ -235,3 +235,21 @@ def test_names_in_pictures_are_no_formulas(tmp_path: Path) -> None:
 
     draw()
     assert (tmp_path / "picture.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("scale", [{"value": "log"}, {"value": "symlog", "linthresh": 0.5}])
+def test_numbers_in_pictures_are_no_formulas_either(scale: dict[str, Any]) -> None:
+    @names_as_they_are
+    def ticks() -> list[str]:
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        axes = figure.subplots()
+        axes.plot([1, 2], [0.4, 30])
+        axes.set_yscale(**scale)
+        plain_log_ticks(axes.yaxis, scale.get("linthresh"))
+        figure.draw_without_rendering()
+        return [label.get_text() for label in axes.get_yticklabels(which="both")]
+
+    assert {"1", "10"} <= set(ticks())
+    assert not any("$" in text for text in ticks())

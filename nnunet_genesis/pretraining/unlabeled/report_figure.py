@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from nnunet_genesis.figure_text import names_as_they_are
+from nnunet_genesis.figure_text import names_as_they_are, plain_log_ticks
 from nnunet_genesis.files import replacing
 from nnunet_genesis.pretraining.case_files import open_case, read_part
 from nnunet_genesis.pretraining.figures import pixel_aspect
@@ -97,7 +97,9 @@ def _draw_intensities(panel: Any, outcome: BuildOutcome) -> None:
     panel.vlines(numbers, low, high, color="tab:blue", linewidth=2)
     panel.plot(numbers, median, "o", color="black", markersize=3)
     if low.min() >= 0 and high.max() > 100 * max(high.min(), 1e-6):
-        panel.set_yscale("symlog", linthresh=max(float(high.min()), 1e-6))
+        linear_below = max(float(high.min()), 1e-6)
+        panel.set_yscale("symlog", linthresh=linear_below)
+        plain_log_ticks(panel.yaxis, linear_below)
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.set_xlabel("scan")
     panel.set_ylabel("raw intensity")
