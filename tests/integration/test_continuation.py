@@ -49,13 +49,10 @@ def undisturbed(hippocampus: Workspace, tmp_path_factory: pytest.TempPathFactory
     return read(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code"),
-    [
-        (signal.SIGINT, EXIT_INTERRUPTED),
-        pytest.param(signal.SIGTERM, EXIT_REQUEUE, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow),
-    ],
+    [(signal.SIGINT, EXIT_INTERRUPTED), (signal.SIGTERM, EXIT_REQUEUE), (signal.SIGKILL, -signal.SIGKILL)],
 )
 def test_interrupted_run_continues_bit_for_bit(
     hippocampus: Workspace, undisturbed: dict[str, Any], tmp_path: Path, sent: signal.Signals, code: int

@@ -46,6 +46,7 @@ def test_validation_cases_were_never_seen(hippocampus: Workspace, fold_folder: P
     assert set(genesis["cases"]) | set(genesis["validation_cases"]) == set(splits[0]["train"])
 
 
+@pytest.mark.slow
 def test_prediction_validation_and_continuing_need_no_pretrained_file(
     hippocampus: Workspace, fold_folder: Path, pretrained: Path, tmp_path: Path
 ) -> None:

@@ -118,10 +118,12 @@ def test_four_channels_cropped_and_normalised_inside_a_mask(synthetic: Workspace
         assert (pool[:][:, 0, 0, 0] == 0).all(), "outside the mask"
 
 
+@pytest.mark.slow
 def test_flat_scans(synthetic: Workspace) -> None:
     assert_same(preprocess_both_ways(synthetic, "Dataset803_Flat", "Dataset803_Flat", "2d", spacing=[1.3, 0.9]))
 
 
+@pytest.mark.slow
 def test_volumes_for_a_flat_configuration(synthetic: Workspace) -> None:
     dataset = "Dataset806_Volumes"
     add_blobs(synthetic, dataset, channels=("R", "G"), shape=(7, 40, 40), spacing=(4.0, 1.0, 1.0), count=3)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     ("dataset", "configuration"),
     [
         ("Dataset801_FourChannels", "3d_fullres"),
-        ("Dataset802_Anisotropic", "3d_fullres"),
+        pytest.param("Dataset802_Anisotropic", "3d_fullres", marks=pytest.mark.slow),
         pytest.param("Dataset803_Flat", "2d", marks=pytest.mark.slow),
     ],
 )
