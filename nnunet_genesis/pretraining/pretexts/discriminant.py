@@ -19,7 +19,7 @@ FEWEST_PATCHES = 4
 _SMALLEST_VARIANCE = 1e-6
 
 
-class _Fit(NamedTuple):
+class Fit(NamedTuple):
     """What the memory tells of the classes.
 
     Attributes:
@@ -37,12 +37,36 @@ class _Fit(NamedTuple):
     shares: torch.Tensor
     known: torch.Tensor
 
+    def hiding_loss(self, features: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        """What to lower so that classes cannot be told apart; its gradient alone means something.
+
+        Args:
+            features: (batch, features) float32.
+            classes: (batch,) int64.
+
+        Returns:
+            (batch,), 0 for classes that are not known.
+        """
+        with _in_full_precision(features):
+            own = classes.clamp_min(0)
+            apart = (self.directions[own] * features).sum(1)
+            # Without the second term, all features would shrink to nothing: that lowers the first one, too.
+            spread = ((features - self.means[own]) @ self.directions.T).square() @ self.shares
+        return torch.where((classes != NO_LABEL) & self.known[own], 2 * apart - spread, 0)
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """Unnormalised log-probabilities (batch, classes) of float32 features, for equally frequent classes."""
+        with _in_full_precision(features):
+            offsets = 0.5 * ((self.means - self.mean) * self.directions).sum(1)
+            logits = (features - self.mean) @ self.directions.T - offsets
+        return torch.where(self.known | ~self.known.any(), logits, -torch.inf)
+
 
 class FisherDiscriminant(nn.Module):
     """Tells classes apart as well as a linear function of the last patches' features can, with nothing to train.
 
     With within-class covariance S and class means m_c, Fisher's criterion tr(S^-1 sum_c p_c (m_c - m)(m_c - m)^T) is 0
-    where no linear function tells the classes apart. `hiding_loss` has its gradient with respect to the newest
+    where no linear function tells the classes apart. `Fit.hiding_loss` has its gradient with respect to the newest
     patches; the others are a memory. A network in its place (gradient reversal) is always steps behind: it was at
     chance while a fresh linear classifier was not.
 
@@ -84,61 +108,30 @@ class FisherDiscriminant(nn.Module):
         self.features.copy_(torch.cat([self.features, features])[-size:])
         self.classes.copy_(torch.cat([self.classes, classes])[-size:])
 
-    def hiding_loss(self, features: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        """What to lower so that classes cannot be told apart; its gradient alone means something.
-
-        Args:
-            features: (batch, features) float32.
-            classes: (batch,) int64.
-
-        Returns:
-            (batch,), 0 for classes that are not known.
-        """
-        with self._in_full_precision():
-            fit = self._fit()
-            own = classes.clamp_min(0)
-            apart = (fit.directions[own] * features).sum(1)
-            # Without the second term, all features would shrink to nothing: that lowers the first one, too.
-            spread = ((features - fit.means[own]) @ fit.directions.T).square() @ fit.shares
-        return torch.where((classes != NO_LABEL) & fit.known[own], 2 * apart - spread, 0)
-
-    def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Unnormalised log-probabilities (batch, classes) of float32 features, for equally frequent classes."""
-        with self._in_full_precision():
-            fit = self._fit()
-            logits = (features - fit.mean) @ fit.directions.T - 0.5 * ((fit.means - fit.mean) * fit.directions).sum(1)
-        return torch.where(fit.known | ~fit.known.any(), logits, -torch.inf)
-
-    @property
-    def knows(self) -> torch.Tensor:
-        """(classes,) bool: which classes the memory holds enough patches of."""
-        return self._counts() >= FEWEST_PATCHES
-
-    def _in_full_precision(self) -> torch.autocast:
-        """Autocast would take the products in half precision, which the inverse of a covariance cannot bear."""
-        return torch.autocast(self.features.device.type, enabled=False)
-
-    def _counts(self) -> torch.Tensor:
-        return torch.stack([(self.classes == number).sum() for number in range(self.num_classes)])
-
     @torch.no_grad()
-    def _fit(self) -> _Fit:
-        known = self.knows
-        own = self.classes.clamp_min(0)
-        weight = ((self.classes != NO_LABEL) & known[own]).float()
-        members = one_hot(own, self.num_classes).float() * weight[:, None]
-        counts = members.sum(0)
-        shares = counts / counts.sum().clamp_min(1)
-        means = members.T @ self.features / counts.clamp_min(1)[:, None]
-        centred = (self.features - means[own]) * weight[:, None]
-        covariance = centred.T @ centred / weight.sum().clamp_min(1)
-        ridge = RIDGE * covariance.diagonal().mean() + _SMALLEST_VARIANCE
-        covariance.diagonal().add_(ridge)
-        mean = shares @ means
-        apart = torch.where(known[:, None], means - mean, 0)
-        # solve_ex does not make the host wait for an accelerator; with the ridge there is always a solution.
-        solution, _ = torch.linalg.solve_ex(covariance, apart.T)
-        return _Fit(means, mean, solution.T, shares, known)
+    def fit(self) -> Fit:
+        """Measure what tells the classes of the memory apart."""
+        with _in_full_precision(self.features):
+            own = self.classes.clamp_min(0)
+            members = one_hot(own, self.num_classes).float() * (self.classes != NO_LABEL)[:, None]
+            known = members.sum(0) >= FEWEST_PATCHES
+            members = members * known
+            weight, counts = members.sum(1), members.sum(0)
+            shares = counts / counts.sum().clamp_min(1)
+            means = members.T @ self.features / counts.clamp_min(1)[:, None]
+            centred = (self.features - means[own]) * weight[:, None]
+            covariance = centred.T @ centred / weight.sum().clamp_min(1)
+            covariance.diagonal().add_(RIDGE * covariance.diagonal().mean() + _SMALLEST_VARIANCE)
+            mean = shares @ means
+            apart = torch.where(known[:, None], means - mean, 0)
+            # solve_ex does not make the host wait for an accelerator; with the ridge there is always a solution.
+            solution, _ = torch.linalg.solve_ex(covariance, apart.T)
+        return Fit(means, mean, solution.T, shares, known)
+
+
+def _in_full_precision(features: torch.Tensor) -> torch.autocast:
+    """Autocast would take the products in half precision, which the inverse of a covariance cannot bear."""
+    return torch.autocast(features.device.type, enabled=False)
 
 
 def _of_all_processes(values: torch.Tensor) -> torch.Tensor:

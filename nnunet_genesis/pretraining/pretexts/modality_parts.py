@@ -66,20 +66,20 @@ class ModalityDiscriminant(ModalityPart):
         """Cross-entropy in value, criterion in gradient, (batch,); in training, the patches are remembered."""
         discriminant, own = _discriminant(head), self.labels(labels)
         features = output.float()
-        logits = discriminant.classify(features.detach())
-        entropy = cross_entropy(logits, own, reduction="none")
+        fit = discriminant.fit()
+        entropy = cross_entropy(fit.classify(features.detach()), own, reduction="none")
         # Modalities of which too few patches are remembered count as guessed.
-        entropy = torch.where(discriminant.knows[own], entropy, math.log(self.num_classes))
-        hiding = discriminant.strength * discriminant.hiding_loss(features, own)
+        entropy = torch.where(fit.known[own], entropy, math.log(self.num_classes))
+        hiding = discriminant.strength * fit.hiding_loss(features, own)
         if discriminant.training:
             discriminant.remember(features.detach(), own)
         return {self.name: entropy + hiding - hiding.detach()}
 
     def scores(self, head: nn.Module, output: torch.Tensor, labels: Labels) -> dict[str, torch.Tensor]:
         """Whether the modality is the right one, (batch,), NaN where too few patches are remembered."""
-        discriminant, own = _discriminant(head), self.labels(labels)
-        right = (discriminant.classify(output.float()).argmax(1) == own).float()
-        return {self.score_name: torch.where(discriminant.knows[own], right, torch.nan)}
+        fit, own = _discriminant(head).fit(), self.labels(labels)
+        right = (fit.classify(output.float()).argmax(1) == own).float()
+        return {self.score_name: torch.where(fit.known[own], right, torch.nan)}
 
     def enter_step(self, head: nn.Module, step: int, progress: float) -> None:
         """Set how strongly the encoder hides."""

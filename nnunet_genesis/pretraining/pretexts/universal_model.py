@@ -108,19 +108,21 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         self, heads: nn.Module | None, outputs: Mapping[str, torch.Tensor], labels: Labels
     ) -> dict[str, torch.Tensor]:
         """The losses of all parts, (batch,) each."""
-        found: dict[str, torch.Tensor] = {}
-        for part, head in self._with_heads(heads):
-            found |= part.losses(head, outputs[part.name], labels)
-        return found
+        return {
+            name: loss
+            for part, head in self._with_heads(heads)
+            for name, loss in part.losses(head, outputs[part.name], labels).items()
+        }
 
     def head_scores(
         self, heads: nn.Module | None, outputs: Mapping[str, torch.Tensor], labels: Labels
     ) -> dict[str, torch.Tensor]:
         """The accuracies of all parts, (batch,) each."""
-        found: dict[str, torch.Tensor] = {}
-        for part, head in self._with_heads(heads):
-            found |= part.scores(head, outputs[part.name], labels)
-        return found
+        return {
+            name: score
+            for part, head in self._with_heads(heads)
+            for name, score in part.scores(head, outputs[part.name], labels).items()
+        }
 
     def _with_heads(self, heads: nn.Module | None) -> list[tuple[Part, nn.Module]]:
         return [(part, heads.heads[part.name]) for part in self.parts] if isinstance(heads, PartHeads) else []

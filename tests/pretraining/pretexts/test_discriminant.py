@@ -54,10 +54,10 @@ def test_the_gradient_is_that_of_fishers_criterion(num_classes: int) -> None:
     within = features.detach() - torch.stack([features[classes == one].mean(0) for one in classes]).detach()
     ridge = RIDGE * within.square().mean()
     (wanted,) = torch.autograd.grad(criterion(features, classes, ridge), features)
-    (found,) = torch.autograd.grad(discriminant.hiding_loss(features, classes).mean(), features)
+    (found,) = torch.autograd.grad(discriminant.fit().hiding_loss(features, classes).mean(), features)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
     for _ in range(100):
-        (gradient,) = torch.autograd.grad(discriminant.hiding_loss(features, classes).mean(), features)
+        (gradient,) = torch.autograd.grad(discriminant.fit().hiding_loss(features, classes).mean(), features)
         features = (features.detach() - 2 * gradient).requires_grad_()
         discriminant.remember(features.detach(), classes)
     before = criterion(filled(6, num_classes).features, classes, ridge)
@@ -89,7 +89,7 @@ def test_it_answers_as_linear_discriminant_analysis_does() -> None:
     reference.fit(seen, classes)
     patches = 2 * torch.randn(200, 5, generator=generator(7))
     wanted = torch.from_numpy(reference.predict_log_proba(patches.numpy())).float()
-    torch.testing.assert_close(discriminant.classify(patches).log_softmax(1), wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(discriminant.fit().classify(patches).log_softmax(1), wanted, rtol=1e-3, atol=1e-3)
 
 
 class Known:
@@ -112,7 +112,7 @@ def test_the_memory_holds_the_newest_patches_that_are_any() -> None:
     discriminant.remember(broken, torch.tensor([0, 1, NO_LABEL, 1]))
     assert discriminant.classes[-4:].tolist() == [NO_LABEL, NO_LABEL, NO_LABEL, 1]
     assert discriminant.features.isfinite().all()
-    assert discriminant.classify(torch.zeros(1, 2)).isfinite().all()
+    assert discriminant.fit().classify(torch.zeros(1, 2)).isfinite().all()
 
 
 def test_classes_with_too_few_patches_are_not_judged() -> None:
