@@ -70,3 +70,41 @@ def draw_scaling(file: Path, by_size: Mapping[str, tuple[float, float]], by_batc
     for panel in (left, right):
         panel.grid(alpha=0.3)
     figure.savefig(file, dpi=100)
+
+
+def draw_parts(
+    file: Path,
+    probe: Mapping[str, Sequence[float]],
+    change: Mapping[str, Sequence[float]],
+    *,
+    alone: str,
+    reference: tuple[str, float],
+) -> None:
+    """Draw what parts of a pretext do to a linear probe and to restoration: a dot per run, a bar at the mean.
+
+    Args:
+        file: Where to write.
+        probe: Accuracies of the probe per variant.
+        change: Relative change of the restoration error against restoration alone, per other variant.
+        alone: Name of the variant that the others are compared with.
+        reference: Name and accuracy of a line in the first panel.
+    """
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    percent = {variant: [100 * value for value in values] for variant, values in change.items()}
+    for panel, rows in ((left, probe), (right, {alone: [0.0], **percent})):
+        for place, values in enumerate(rows.values()):
+            spread = [place + 0.06 * (number - (len(values) - 1) / 2) for number in range(len(values))]
+            panel.plot(spread, values, "o", color="tab:blue", alpha=0.6, ms=5)
+            mean = sum(values) / len(values)
+            panel.plot([place - 0.25, place + 0.25], [mean, mean], color="black", linewidth=2)
+        panel.set_xticks(range(len(rows)), list(rows))
+        panel.grid(alpha=0.3, axis="y")
+    left.axhline(0.5, color="0.4", linestyle=":", linewidth=1, label="chance")
+    left.axhline(reference[1], color="tab:orange", linestyle="--", linewidth=1, label=reference[0])
+    left.legend(fontsize="small")
+    left.set_ylabel("balanced accuracy")
+    left.set_title("Fresh linear probe of the modality, unseen patients", fontsize=10)
+    right.set_ylabel("percent")
+    right.set_title(f"Restoration error against {alone} (same scans, same seed)", fontsize=10)
+    figure.savefig(file, dpi=110)

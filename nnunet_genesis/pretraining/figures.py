@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nnunet_genesis.figure_text import names_as_they_are, plain_log_ticks
 from nnunet_genesis.files import replacing
@@ -104,6 +105,7 @@ def draw_progress(
     bottom.set_ylabel("learning rate")
     bottom.set_xlabel("epoch")
     bottom.set_ylim(bottom=0)
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     bottom.grid(alpha=0.3)
     with replacing(file) as part:
         figure.savefig(part, dpi=110, format="png")

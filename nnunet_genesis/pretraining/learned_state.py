@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.run_files import on_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from lightning_fabric import Fabric
 
@@ -21,6 +23,31 @@ def learned_state(fabric: Fabric, network: PretextNetwork, optimizer: Any) -> di
         "optimizer": optimizer.state_dict(),
         "scaler": dict(fabric.strategy.precision.state_dict()),
     }
+
+
+def check_same_heads(network: PretextNetwork, content: Mapping[str, Any], file: Path) -> None:
+    """Refuse to continue a run whose pretext had other heads, as those of an earlier version may.
+
+    Args:
+        network: With the heads of the run that is about to start.
+        content: ``training_state`` of a checkpoint.
+        file: For the message.
+
+    Raises:
+        SetupError: Naming a head that only one of them has, or that has another shape.
+    """
+    heads = {} if network.heads is None else network.heads.state_dict()
+    here, there = ({name: tuple(values.shape) for name, values in each.items()} for each in (heads, content["heads"]))
+    differing = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+    if differing:
+        first = differing[0]
+        raise SetupError(
+            f"--c continues a run, and its pretext has other heads than this version of nnunet-genesis builds: {first}"
+            f" is {there.get(first, 'missing')} in the file, {here.get(first, 'missing')} here",
+            where=file,
+            mend="continue with the version that wrote the file (its genesis.package_versions), or start anew with"
+            " --output",
+        )
 
 
 def restore_learned(fabric: Fabric, network: PretextNetwork, optimizer: Any, content: Mapping[str, Any]) -> None:

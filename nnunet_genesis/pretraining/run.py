@@ -19,7 +19,7 @@ from nnunet_genesis.pretraining.dead_loaders import loading
 from nnunet_genesis.pretraining.devices import check_device, launch_fabric, on_first_process, should_compile
 from nnunet_genesis.pretraining.intensities import IntensityRange, measure_range
 from nnunet_genesis.pretraining.interruption import StopRequest
-from nnunet_genesis.pretraining.learned_state import restore_learned
+from nnunet_genesis.pretraining.learned_state import check_same_heads, restore_learned
 from nnunet_genesis.pretraining.loop import (
     TrainingState,
     build_optimizer,
@@ -221,6 +221,7 @@ def _run(
     network = build_pretext_network(learned, pretext, config.seed)
     if resumed is not None:
         check_same_data(resumed["genesis"], description, options.output / checkpoint.LATEST_NAME)
+        check_same_heads(network, resumed["training_state"], options.output / checkpoint.LATEST_NAME)
     wrapped, optimizer = _set_up(fabric, network, config, options.device)
     state = TrainingState(step=0)
     if resumed is not None:
