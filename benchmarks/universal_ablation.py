@@ -6,8 +6,8 @@
 RUNS holds an output folder of genesis-pretrain-nnunet per run, named VARIANT_..., the rest as you like; one of the
 variants is "restoration". Runs that excluded the same scans restore the same pairs of Models Genesis of these: their
 own validation losses cannot be compared, as patches of several scales are blurred. "head" is the accuracy of a run's
-own classifier on its held-out scans. The second table compares runs with the run of restoration alone that excluded
-the same scans and began with the same seed.
+own classifier on its held-out scans, "recall" the share of a source's patches that the probe of sources names. The
+second table compares runs with the run of restoration alone that excluded the same scans and began with the same seed.
 """
 
 from __future__ import annotations
@@ -84,12 +84,14 @@ def read_heads(folder: Path) -> dict[str, float]:
 
 
 def read_probes(files: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
-    """Balanced accuracies per name of a checkpoint, one entry per file that has the name."""
+    """Balanced accuracies, and recalls of sources, per name of a checkpoint: one entry per file that has the name."""
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for file in files:
         for encoder in json.loads(file.read_text())["encoders"]:
             probes = {f"{target} probe": probe["balanced_accuracy"] for target, probe in encoder["probes"].items()}
-            found[encoder["name"]].append(probes)
+            source = encoder["probes"]["source"]
+            recalls = zip(source["classes"], source["recalls"], strict=True)
+            found[encoder["name"]].append({**probes, **{f"{name} recall": recall for name, recall in recalls}})
     return dict(found)
 
 
@@ -162,7 +164,7 @@ def differences(runs: Sequence[Run], sources: Sequence[str]) -> dict[str, dict[s
         errors = [np.mean([each.columns[source] for source in sources]) for each in (run, other)]
         found[run.variant][RESTORED].append(float(errors[0] / errors[1] - 1))
         for column in run.columns:
-            if column.endswith("probe") and column in other.columns:
+            if column.endswith(("probe", "recall")) and column in other.columns:
                 found[run.variant][column].append(run.columns[column] - other.columns[column])
     return found
 
