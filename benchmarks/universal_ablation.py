@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.plans import PlannedConfiguration
 
-PAIRS_PER_SOURCE = 64
+PAIRS_PER_SOURCE = 24
 SEED = 2026
 ALONE = "restoration"
 RANDOM = "random weights"
