@@ -106,5 +106,5 @@ def draw_parts(
     left.set_ylabel("balanced accuracy")
     left.set_title("Fresh linear probe of the modality, unseen patients", fontsize=10)
     right.set_ylabel("percent")
-    right.set_title(f"Restoration error against {alone} (same scans, same seed)", fontsize=10)
+    right.set_title(f"Restoration error against {alone} alone", fontsize=10)
     figure.savefig(file, dpi=110)
