@@ -138,9 +138,9 @@ def judge(
 def rows_of(
     runs: Sequence[Run], blurs: Sequence[Mapping[str, float]], probes: Mapping[str, Sequence[Mapping[str, float]]]
 ) -> dict[str, dict[str, list[float]]]:
-    """Variant to column to a value per run; best blurs and encoders that are no run are rows, too."""
+    """Variant to column to a value per run; best blurs and random weights are rows, too."""
     entries = [("best blur", blur) for blur in blurs] + [(run.variant, run.columns) for run in runs]
-    entries += [(name, probe) for name, found in probes.items() if name == RANDOM for probe in found]
+    entries += [(RANDOM, probe) for probe in probes.get(RANDOM, [])]
     rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for name, columns in entries:
         for column, value in columns.items():
@@ -193,6 +193,8 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
+    if options.picture and not options.probe:
+        parser.error("--picture draws probes: name their files with --probe")
     folders = sorted(file.parent for file in options.runs.glob(f"*/{checkpoint.FINAL_NAME}"))
     probes = read_probes(options.probe)
     runs, blurs = judge(folders, probes)
