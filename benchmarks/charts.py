@@ -108,3 +108,30 @@ def draw_parts(
     right.set_ylabel("percent")
     right.set_title(f"Restoration error against {alone} alone", fontsize=10)
     figure.savefig(file, dpi=110)
+
+
+def draw_changes(file: Path, changes: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Draw how far the parts of a network moved in training: a dot per training, a line through the means.
+
+    Args:
+        file: Where to write.
+        changes: Per initialisation and part, in the order of the parts, the relative changes of all trainings.
+    """
+    figure = Figure(figsize=(7, 3.8), layout="constrained")
+    panel = figure.subplots()
+    for number, (name, parts) in enumerate(changes.items()):
+        places = [place + 0.06 * (number - (len(changes) - 1) / 2) for place in range(len(parts))]
+        color = f"C{number}"
+        for place, values in zip(places, parts.values(), strict=True):
+            panel.plot([place] * len(values), [100 * value for value in values], "o", color=color, alpha=0.4, ms=4)
+        means = [100 * sum(values) / len(values) for values in parts.values()]
+        panel.plot(places, means, "-", color=color, label=f"{name} ({len(next(iter(parts.values())))} trainings)")
+    panel.set_yscale("log")
+    panel.set_yticks([1, 2, 5, 10, 20, 50, 100], labels=["1", "2", "5", "10", "20", "50", "100"])
+    panel.minorticks_off()
+    panel.set_xticks(range(len(parts)), list(parts), rotation=20)
+    panel.set_ylabel("percent of the norm at the beginning")
+    panel.set_title("How far convolutions moved in fine-tuning", fontsize=10)
+    panel.grid(alpha=0.3, which="both", axis="y")
+    panel.legend(fontsize="small")
+    figure.savefig(file, dpi=110)

@@ -1,0 +1,135 @@
+"""How far every part of the network moved from where its training began: was the pretraining kept, or written over?
+
+    python -m benchmarks.weight_change FOLDER... [--picture FILE] [--save]
+
+FOLDER is one of `genesis benchmark` on this machine (schedule `standard`, checkpoints kept). Initial weights are made
+again: those of the seed, with the pretrained encoder put in as the trainer does. A change is the norm of the difference
+over the norm at the beginning, over all convolutions of a part. A norm layer follows each of them, so the scale of a
+convolution does nothing but slow its own change; that scale is printed beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from benchmarks.charts import draw_changes
+from benchmarks.machine import report
+from nnunet_genesis.benchmark.collect import run_folder_of
+from nnunet_genesis.benchmark.record import read_record
+from nnunet_genesis.benchmark.run_folder import State
+from nnunet_genesis.benchmark.runs import control_of, is_full
+from nnunet_genesis.benchmark.scores import SCRATCH
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.interop import open_source
+from nnunet_genesis.planned_networks import list_planned_networks
+from nnunet_genesis.trainers.seeding import Stream, seed_generators
+from nnunet_genesis.transfer import load_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from nnunet_genesis.benchmark.record import Record
+    from nnunet_genesis.benchmark.runs import Run
+
+PART = re.compile(r"(encoder|decoder)\.stages\.(\d+)\..*conv\.weight")
+UNTRAINED = "decoder.seg_layers.0.weight"
+"""The lowest head: nnU-Net gives it no weight in the loss, so it shows whether initial weights are the right ones."""
+
+
+def begin(run: Run, record: Record) -> dict[str, torch.Tensor]:
+    """The weights that a training began with."""
+    settings, seed = record.settings, run.key.seed
+    (planned,) = [
+        planned
+        for planned in list_planned_networks(settings.dataset)
+        if (planned.plans_name, planned.configuration) == (settings.plans, settings.configuration)
+    ]
+    seed_generators(seed, Stream.INITIAL_WEIGHTS)
+    network = planned.build()
+    if run.key.initialisation != SCRATCH:
+        source = open_source(Path(record.initialisations[run.key.initialisation]["file"]))
+        part = "full" if is_full(run.key.schedule) else "encoder"
+        load_weights(network, source, part=part, image_channels=planned.image_channels)
+    return network.state_dict()
+
+
+def measure(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> dict[str, tuple[float, float]]:
+    """Per part, the relative change and the norm before; parts are in the order in which images go through them."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in before:
+        if (found := PART.match(name)) and "all_modules" not in name:
+            groups[f"{found[1]} {int(found[2]) + 1}"].append(name)
+    measured = {}
+    for part in sorted(groups, key=lambda part: (part.startswith("decoder"), part)):
+        old, new = (torch.cat([weights[name].flatten() for name in groups[part]]) for weights in (before, after))
+        measured[part] = (((new - old).norm() / old.norm()).item(), old.norm().item())
+    return measured
+
+
+def finished_runs(folder: Path) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
+    """Names of initialisations, and what was measured of each of their finished trainings."""
+    record = read_record(folder)
+    if record is None:
+        raise SetupError("there is no benchmark", where=folder, mend="genesis benchmark DATASET")
+    for run in record.runs.values():
+        files = run_folder_of(folder, run)
+        kept = [file for file in files.checkpoints() if file.name == "checkpoint_final.pth"]
+        if files.state() is not State.FINISHED or not kept or control_of(run.key.schedule) != "standard":
+            continue
+        before = begin(run, record)
+        after = torch.load(kept[0], map_location="cpu", weights_only=False)["network_weights"]
+        if not torch.equal(before[UNTRAINED], after[UNTRAINED]):
+            raise SetupError(
+                "these are not the weights that the training began with: a part that never trains has others",
+                where=kept[0],
+                mend="use the plans, the pretrained file and the torch of the training",
+            )
+        name = run.key.initialisation + (" with decoder" if is_full(run.key.schedule) else "")
+        yield name, measure(before, after)
+
+
+def main() -> None:
+    """Measure all finished trainings of the named benchmarks and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--picture", type=Path, help="where to draw it")
+    parser.add_argument("--save", action="store_true")
+    options = parser.parse_args()
+    runs: dict[str, list[dict[str, tuple[float, float]]]] = defaultdict(list)
+    for folder in options.folders:
+        for name, measured in finished_runs(folder):
+            runs[name].append(measured)
+    changes = {
+        name: {part: [one[part][0] for one in measured] for part in measured[0]} for name, measured in runs.items()
+    }
+    figures: dict[str, float] = {}
+    lines = []
+    for name, parts in changes.items():
+        lines.append(f"{name} ({len(runs[name])} trainings)")
+        for part, values in parts.items():
+            scale = float(np.mean([one[part][1] for one in runs[name]]))
+            usual = float(np.mean([one[part][1] for one in runs[SCRATCH]]))
+            figures |= {f"{name}/{part}/change": float(np.mean(values)), f"{name}/{part}/scale": scale / usual}
+            lines.append(
+                f"  {part}: moved by {100 * np.mean(values):5.1f} %"
+                f" ({100 * min(values):.1f} to {100 * max(values):.1f});"
+                f" norm at the beginning {scale / usual:.2f} of scratch's"
+            )
+    if options.picture:
+        draw_changes(options.picture, changes)
+    report("weight_change", "\n".join(lines), figures, save=options.save, as_json=False)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SetupError as error:
+        sys.exit(str(error))
