@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from matplotlib.axes import Axes
+
 BARS = {
     "reference": ("plain reference, CPU", "tab:gray"),
     "cpu": ("nnunet-genesis, CPU", "tab:blue"),
@@ -111,27 +113,51 @@ def draw_parts(
 
 
 def draw_changes(file: Path, changes: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-    """Draw how far the parts of a network moved in training: a dot per training, a line through the means.
+    """Draw how far the parts of a network moved in training.
 
     Args:
         file: Where to write.
         changes: Per initialisation and part, in the order of the parts, the relative changes of all trainings.
     """
+    percent = {
+        name: {part: [100 * value for value in values] for part, values in parts.items()}
+        for name, parts in changes.items()
+    }
     figure = Figure(figsize=(7, 3.8), layout="constrained")
-    panel = figure.subplots()
-    for number, (name, parts) in enumerate(changes.items()):
-        places = [place + 0.06 * (number - (len(changes) - 1) / 2) for place in range(len(parts))]
-        color = f"C{number}"
-        for place, values in zip(places, parts.values(), strict=True):
-            panel.plot([place] * len(values), [100 * value for value in values], "o", color=color, alpha=0.4, ms=4)
-        means = [100 * sum(values) / len(values) for values in parts.values()]
-        panel.plot(places, means, "-", color=color, label=f"{name} ({len(next(iter(parts.values())))} trainings)")
+    panel = _draw_trainings(figure, percent, "How far convolutions moved in fine-tuning")
     panel.set_yscale("log")
     panel.set_yticks([1, 2, 5, 10, 20, 50, 100], labels=["1", "2", "5", "10", "20", "50", "100"])
     panel.minorticks_off()
-    panel.set_xticks(range(len(parts)), list(parts), rotation=20)
     panel.set_ylabel("percent of the norm at the beginning")
-    panel.set_title("How far convolutions moved in fine-tuning", fontsize=10)
-    panel.grid(alpha=0.3, which="both", axis="y")
-    panel.legend(fontsize="small")
     figure.savefig(file, dpi=110)
+
+
+def draw_stage_use(file: Path, dice: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Draw the Dice of trained networks, whole and with single stages of the encoder silenced.
+
+    Args:
+        file: Where to write.
+        dice: Per initialisation and part, the Dice of all trainings.
+    """
+    figure = Figure(figsize=(7, 3.8), layout="constrained")
+    panel = _draw_trainings(figure, dice, "Trained networks without a stage of the encoder")
+    panel.set_ylim(0, 1)
+    panel.set_ylabel("mean Dice")
+    figure.savefig(file, dpi=110)
+
+
+def _draw_trainings(figure: Figure, values: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Axes:
+    """A dot per training, a line through the means, a colour per initialisation."""
+    panel = figure.subplots()
+    for number, (name, parts) in enumerate(values.items()):
+        places = [place + 0.06 * (number - (len(values) - 1) / 2) for place in range(len(parts))]
+        color = f"C{number}"
+        for place, dots in zip(places, parts.values(), strict=True):
+            panel.plot([place] * len(dots), dots, "o", color=color, alpha=0.4, ms=4)
+        means = [sum(dots) / len(dots) for dots in parts.values()]
+        panel.plot(places, means, "-", color=color, label=f"{name} ({len(next(iter(parts.values())))} trainings)")
+    panel.set_xticks(range(len(parts)), list(parts), rotation=20)
+    panel.set_title(title, fontsize=10)
+    panel.grid(alpha=0.3, axis="y")
+    panel.legend(fontsize="small")
+    return panel

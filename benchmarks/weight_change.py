@@ -21,15 +21,12 @@ import numpy as np
 import torch
 
 from benchmarks.charts import draw_changes
+from benchmarks.finished_runs import finished_runs, open_benchmark
 from benchmarks.machine import report
-from nnunet_genesis.benchmark.collect import run_folder_of
-from nnunet_genesis.benchmark.record import read_record
-from nnunet_genesis.benchmark.run_folder import State
-from nnunet_genesis.benchmark.runs import control_of, is_full
+from nnunet_genesis.benchmark.runs import is_full
 from nnunet_genesis.benchmark.scores import SCRATCH
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.interop import open_source
-from nnunet_genesis.planned_networks import list_planned_networks
 from nnunet_genesis.trainers.seeding import Stream, seed_generators
 from nnunet_genesis.transfer import load_weights
 
@@ -38,21 +35,16 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.benchmark.record import Record
     from nnunet_genesis.benchmark.runs import Run
+    from nnunet_genesis.planned_networks import PlannedNetwork
 
 PART = re.compile(r"(encoder|decoder)\.stages\.(\d+)\..*conv\.weight")
 UNTRAINED = "decoder.seg_layers.0.weight"
 """The lowest head: nnU-Net gives it no weight in the loss, so it shows whether initial weights are the right ones."""
 
 
-def begin(run: Run, record: Record) -> dict[str, torch.Tensor]:
+def begin(run: Run, record: Record, planned: PlannedNetwork) -> dict[str, torch.Tensor]:
     """The weights that a training began with."""
-    settings, seed = record.settings, run.key.seed
-    (planned,) = [
-        planned
-        for planned in list_planned_networks(settings.dataset)
-        if (planned.plans_name, planned.configuration) == (settings.plans, settings.configuration)
-    ]
-    seed_generators(seed, Stream.INITIAL_WEIGHTS)
+    seed_generators(run.key.seed, Stream.INITIAL_WEIGHTS)
     network = planned.build()
     if run.key.initialisation != SCRATCH:
         source = open_source(Path(record.initialisations[run.key.initialisation]["file"]))
@@ -74,25 +66,17 @@ def measure(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor
     return measured
 
 
-def finished_runs(folder: Path) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
+def measure_all(folder: Path) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
     """Names of initialisations, and what was measured of each of their finished trainings."""
-    record = read_record(folder)
-    if record is None:
-        raise SetupError("there is no benchmark", where=folder, mend="genesis benchmark DATASET")
-    for run in record.runs.values():
-        files = run_folder_of(folder, run)
-        kept = [file for file in files.checkpoints() if file.name == "checkpoint_final.pth"]
-        if files.state() is not State.FINISHED or not kept or control_of(run.key.schedule) != "standard":
-            continue
-        before = begin(run, record)
-        after = torch.load(kept[0], map_location="cpu", weights_only=False)["network_weights"]
+    record, planned = open_benchmark(folder)
+    for name, run, after in finished_runs(folder, record):
+        before = begin(run, record, planned)
         if not torch.equal(before[UNTRAINED], after[UNTRAINED]):
             raise SetupError(
-                "these are not the weights that the training began with: a part that never trains has others",
-                where=kept[0],
+                f"{run.identifier} began with other weights than are made here: a part that never trains differs",
+                where=folder,
                 mend="use the plans, the pretrained file and the torch of the training",
             )
-        name = run.key.initialisation + (" with decoder" if is_full(run.key.schedule) else "")
         yield name, measure(before, after)
 
 
@@ -105,7 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     runs: dict[str, list[dict[str, tuple[float, float]]]] = defaultdict(list)
     for folder in options.folders:
-        for name, measured in finished_runs(folder):
+        for name, measured in measure_all(folder):
             runs[name].append(measured)
     changes = {
         name: {part: [one[part][0] for one in measured] for part in measured[0]} for name, measured in runs.items()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
+from nnunet_genesis.bfloat16_on_cpu import right_gradients
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.pretexts.base import NetworkOutputs
 from nnunet_genesis.pretraining.seeds import Stream, initial_weights
@@ -44,12 +45,13 @@ class PretextNetwork(nn.Module):
             patches: (batch, channels, *spatial).
             seen_by_heads: What the heads look at, of the same shape; the patches themselves by default.
         """
-        if self.heads is None:
-            return NetworkOutputs(self.network(patches), {})
-        network = cast("Any", self.network)
-        stages = network.encoder(patches)
-        deepest = stages[-1] if seen_by_heads is None else network.encoder(seen_by_heads)[-1]
-        return NetworkOutputs(network.decoder(stages), self.heads(deepest))
+        with right_gradients(patches.device):
+            if self.heads is None:
+                return NetworkOutputs(self.network(patches), {})
+            network = cast("Any", self.network)
+            stages = network.encoder(patches)
+            deepest = stages[-1] if seen_by_heads is None else network.encoder(seen_by_heads)[-1]
+            return NetworkOutputs(network.decoder(stages), self.heads(deepest))
 
 
 def build_pretext_network(planned: PlannedConfiguration, pretext: Pretext[Any], seed: int) -> PretextNetwork:

@@ -8,16 +8,17 @@ softmax, and so a Dice over all voxels, in bfloat16.
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from nnunet_genesis.bfloat16_on_cpu import right_gradients
 from nnunet_genesis.errors import SetupError
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
 CPU_AUTOCAST_VARIABLE = "nnUNet_genesis_cpu_autocast"
 _PRECISIONS = {"bfloat16": torch.bfloat16}
@@ -38,9 +39,14 @@ def read_cpu_autocast(device: torch.device) -> torch.dtype | None:
     return _PRECISIONS[name] if name and device.type == "cpu" else None
 
 
-def autocast_cpu(dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+@contextmanager
+def autocast_cpu(dtype: torch.dtype | None) -> Iterator[None]:
     """Context in which networks run in a precision; nothing for None."""
-    return nullcontext() if dtype is None else torch.autocast("cpu", dtype=dtype)
+    if dtype is None:
+        yield
+    else:
+        with torch.autocast("cpu", dtype=dtype), right_gradients(torch.device("cpu")):
+            yield
 
 
 class LossInSinglePrecision(nn.Module):

@@ -1,0 +1,46 @@
+"""Finished trainings of `genesis benchmark` on this machine, for scripts that look into their weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nnunet_genesis.benchmark.collect import run_folder_of
+from nnunet_genesis.benchmark.record import Record, read_record
+from nnunet_genesis.benchmark.run_folder import State
+from nnunet_genesis.benchmark.runs import control_of, is_full
+from nnunet_genesis.errors import SetupError
+from nnunet_genesis.planned_networks import PlannedNetwork, list_planned_networks
+from nnunet_genesis.trainers.schedules import STANDARD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from nnunet_genesis.benchmark.runs import Run
+
+
+def open_benchmark(folder: Path) -> tuple[Record, PlannedNetwork]:
+    """The record of a benchmark, and the network of its plans."""
+    record = read_record(folder)
+    if record is None:
+        raise SetupError("there is no benchmark", where=folder, mend="genesis benchmark DATASET")
+    settings = record.settings
+    (planned,) = [
+        planned
+        for planned in list_planned_networks(settings.dataset)
+        if (planned.plans_name, planned.configuration) == (settings.plans, settings.configuration)
+    ]
+    return record, planned
+
+
+def finished_runs(folder: Path, record: Record) -> Iterator[tuple[str, Run, dict[str, torch.Tensor]]]:
+    """Trainings by nnU-Net's own schedule: name of the initialisation, the run, and the weights that it ended with."""
+    for run in record.runs.values():
+        files = run_folder_of(folder, run)
+        last = [file for file in files.checkpoints() if file.name == "checkpoint_final.pth"]
+        if files.state() is State.FINISHED and last and control_of(run.key.schedule) == STANDARD:
+            checkpoint: dict[str, Any] = torch.load(last[0], map_location="cpu", weights_only=False)
+            name = run.key.initialisation + (" with decoder" if is_full(run.key.schedule) else "")
+            yield name, run, checkpoint["network_weights"]
