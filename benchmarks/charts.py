@@ -146,6 +146,32 @@ def draw_stage_use(file: Path, dice: Mapping[str, Mapping[str, Sequence[float]]]
     figure.savefig(file, dpi=110)
 
 
+def draw_probes(file: Path, dice: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Draw what probes of frozen encoders reach: a group of bars per view, a bar per encoder.
+
+    Args:
+        file: Where to write.
+        dice: Per view and encoder, the Dice of all encoders of that name; bars are means, dots single ones.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    panel = figure.subplots()
+    names = list(next(iter(dice.values())))
+    width = 0.8 / len(names)
+    for number, name in enumerate(names):
+        places = [group + (number - (len(names) - 1) / 2) * width for group in range(len(dice))]
+        means = [sum(by_encoder[name]) / len(by_encoder[name]) for by_encoder in dice.values()]
+        panel.bar(places, means, width, color="0.7" if number == 0 else f"C{number}", label=name)
+        for place, by_encoder in zip(places, dice.values(), strict=True):
+            panel.plot([place] * len(by_encoder[name]), by_encoder[name], "k.", ms=3)
+    panel.set_xticks(range(len(dice)), [view.replace(", ", "\n") for view in dice])
+    panel.set_ylim(0, 1)
+    panel.set_ylabel("mean Dice")
+    panel.set_title("Logistic regression per voxel on frozen encoders", fontsize=10)
+    panel.grid(alpha=0.3, axis="y")
+    panel.legend(fontsize="small")
+    figure.savefig(file, dpi=110)
+
+
 def _draw_trainings(figure: Figure, values: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Axes:
     """A dot per training, a line through the means, a colour per initialisation."""
     panel = figure.subplots()

@@ -14,58 +14,30 @@ import argparse
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
-from nnunetv2.paths import nnUNet_preprocessed
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
+from benchmarks.case_patches import mean_dice, read_patches
 from benchmarks.charts import draw_stage_use
 from benchmarks.finished_runs import finished_runs, open_benchmark
 from benchmarks.machine import report
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.json_reading import read_json_object
-from nnunet_genesis.plans_files import plan_again
-
-if TYPE_CHECKING:
-    from nnunet_genesis.benchmark.record import Record
-    from nnunet_genesis.planned_networks import PlannedNetwork
 
 WHOLE = "whole"
 
 
-def read_patches(record: Record, planned: PlannedNetwork) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images (cases, channels, *patch_size) and classes (cases, *patch_size) of the middles of the test cases."""
-    settings = record.settings
-    plans = read_json_object(planned.file, plan_again(settings.dataset))
-    identifier = plans["configurations"][settings.configuration]["data_identifier"]
-    dataset = nnUNetDatasetBlosc2(str(Path(nnUNet_preprocessed, settings.dataset, identifier)))
-    images, classes = [], []
-    for case in settings.test_cases:
-        image, segmentation, _, _ = dataset.load_case(case)
-        corners = [(size - side) // 2 for size, side in zip(image.shape[1:], planned.patch_size, strict=True)]
-        box = [[corner, corner + side] for corner, side in zip(corners, planned.patch_size, strict=True)]
-        images.append(torch.from_numpy(crop_and_pad_nd(image, box, 0)))
-        classes.append(torch.from_numpy(crop_and_pad_nd(segmentation, box, 0))[0])
-    return torch.stack(images).float(), torch.stack(classes)
-
-
-def mean_dice(network: Any, images: torch.Tensor, classes: torch.Tensor, without: int | None) -> float:
-    """Mean over cases and classes that are there, of an nnU-Net U-Net with one stage of its encoder silenced."""
-    scores: list[float] = []
+def dice_without(network: Any, images: torch.Tensor, classes: torch.Tensor, silenced: int | None) -> float:
+    """Mean Dice over cases of an nnU-Net U-Net, with one stage of its encoder silenced."""
+    scores = []
     for image, truth in zip(images, classes, strict=True):
         with torch.no_grad():
             stages = list(network.encoder(image[None]))
-            if without is not None:
-                axes = tuple(range(2, stages[without].ndim))
-                stages[without] = stages[without].mean(axes, keepdim=True).expand_as(stages[without])
-            predicted = network.decoder(stages)[0].argmax(0)
-        for label in truth.unique():
-            if label > 0:
-                both = (predicted == label).sum() + (truth == label).sum()
-                scores.append((2 * ((predicted == label) & (truth == label)).sum() / both).item())
+            if silenced is not None:
+                axes = tuple(range(2, stages[silenced].ndim))
+                stages[silenced] = stages[silenced].mean(axes, keepdim=True).expand_as(stages[silenced])
+            scores.append(mean_dice(network.decoder(stages)[0].argmax(0), truth))
     return float(np.mean(scores))
 
 
@@ -77,15 +49,15 @@ def main() -> None:
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
     record, planned = open_benchmark(options.folder)
-    images, classes = read_patches(record, planned)
+    images, classes = read_patches(record.settings.test_cases, record.settings, planned)
     dice: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for name, _, weights in finished_runs(options.folder, record):
         network: Any = planned.build().eval()
         network.load_state_dict(weights)
         stages = len(network.encoder.output_channels)
-        for without in (None, *range(stages)):
-            part = WHOLE if without is None else f"without {without + 1} of {stages}"
-            dice[name][part].append(mean_dice(network, images, classes, without))
+        for silenced in (None, *range(stages)):
+            part = WHOLE if silenced is None else f"without {silenced + 1} of {stages}"
+            dice[name][part].append(dice_without(network, images, classes, silenced))
     figures, lines = {}, []
     for name, parts in dice.items():
         lines.append(f"{name} ({len(parts[WHOLE])} trainings), mean Dice of {len(images)} patches (least to most)")

@@ -1,0 +1,51 @@
+"""One patch of every case, for scripts that ask trained networks and encoders without nnU-Net's sliding window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+from nnunetv2.paths import nnUNet_preprocessed
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+from nnunet_genesis.json_reading import read_json_object
+from nnunet_genesis.plans_files import plan_again
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nnunet_genesis.benchmark.settings import BenchmarkSettings
+    from nnunet_genesis.planned_networks import PlannedNetwork
+
+
+def read_patches(
+    cases: Iterable[str], settings: BenchmarkSettings, planned: PlannedNetwork
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut or pad cases around their middles to the patch of the plans.
+
+    Returns:
+        Images (cases, channels, *patch_size), preprocessed, and classes (cases, *patch_size).
+    """
+    plans = read_json_object(planned.file, plan_again(settings.dataset))
+    identifier = plans["configurations"][settings.configuration]["data_identifier"]
+    dataset = nnUNetDatasetBlosc2(str(Path(str(nnUNet_preprocessed), settings.dataset, identifier)))
+    images, classes = [], []
+    for case in cases:
+        image, segmentation, _, _ = dataset.load_case(case)
+        corners = [(size - side) // 2 for size, side in zip(image.shape[1:], planned.patch_size, strict=True)]
+        box = [[corner, corner + side] for corner, side in zip(corners, planned.patch_size, strict=True)]
+        images.append(torch.from_numpy(crop_and_pad_nd(image, box, 0)))
+        classes.append(torch.from_numpy(crop_and_pad_nd(segmentation, box, 0))[0])
+    return torch.stack(images).float(), torch.stack(classes)
+
+
+def mean_dice(predicted: torch.Tensor, truth: torch.Tensor) -> float:
+    """Mean over the classes that are there."""
+    scores: list[float] = []
+    for label in truth.unique():
+        if label > 0:
+            both = (predicted == label).sum() + (truth == label).sum()
+            scores.append((2 * ((predicted == label) & (truth == label)).sum() / both).item())
+    return sum(scores) / len(scores)
