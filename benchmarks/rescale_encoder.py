@@ -3,8 +3,8 @@
     python -m benchmarks.rescale_encoder CHECKPOINT NEW_FILE
 
 Pretraining with AdamW lets convolutions grow. Before a norm layer the size of a convolution changes no output, but a
-large one learns slowly. Here every convolution of the encoder, with its bias, gets the norm that nnU-Net's initialisation
-gives (He et al., ICCV 2015, slope 0.01). Outputs stay what they were, but for the epsilon of the norm layers.
+large one learns slowly. Here every convolution of the encoder, with its bias, gets the norm of nnU-Net's initialisation
+(He et al., ICCV 2015, slope 0.01). Outputs stay what they were, but for the epsilon of the norm layers.
 """
 
 from __future__ import annotations
