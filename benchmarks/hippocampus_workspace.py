@@ -24,13 +24,16 @@ PLANS = "nnUNetPlansSmall"
 FEATURES = [16, 32, 64, 128]
 COMMANDS = """
 {exports}
-genesis benchmark 4 -p {plans} --groups {groups} --test-share 0.22 --labelled 5 10 --schedules standard warmup \\
-    --epochs 18 --iterations 50 -device cpu --cpu-bf16 --dry-run       # prints where test_cases.txt is
-genesis-pretrain-nnunet 4 -p {plans} --exclude TEST_CASES --epochs 40 --iterations-per-epoch 50 -device cpu -np 0 \\
-    --precision bf16-mixed --output {root}/models-genesis
-genesis benchmark 4 -p {plans} --groups {groups} --test-share 0.22 --labelled 5 10 --schedules standard warmup \\
-    --epochs 18 --iterations 50 -device cpu --cpu-bf16 \\
-    --initialisation models-genesis={root}/models-genesis/checkpoint_final.pth
+cd {root}
+genesis benchmark 4 -p {plans} --groups groups.csv --test-share 0.22 --labelled 5 10 --epochs 40 --iterations 50 \\
+    -device cpu --cpu-bf16 --dry-run       # prints where test_cases.txt is
+for PRETEXT in models-genesis semantic-genesis masked-genesis; do
+    genesis-pretrain-nnunet 4 -p {plans} --pretext $PRETEXT --exclude TEST_CASES --output $PRETEXT --epochs 40 \\
+        --iterations-per-epoch 50 -device cpu -np 0 --precision bf16-mixed
+done
+genesis benchmark 4 -p {plans} --groups groups.csv --test-share 0.22 --labelled 5 10 --epochs 40 --iterations 50 \\
+    -device cpu --cpu-bf16 --initialisation models-genesis=models-genesis/checkpoint_final.pth \\
+    semantic-genesis=semantic-genesis/checkpoint_final.pth masked-genesis=masked-genesis/checkpoint_final.pth
 """
 
 
@@ -81,7 +84,7 @@ def main() -> None:
     variables = {room: str(root / room) for room in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
     variables |= {"nnUNet_compile": "0", "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1"}
     exports = "\n".join(f"export {name}={value}" for name, value in variables.items())
-    sys.stdout.write(COMMANDS.format(exports=exports, plans=PLANS, groups=root / "groups.csv", root=root))
+    sys.stdout.write(COMMANDS.format(exports=exports, plans=PLANS, root=root))
 
 
 if __name__ == "__main__":
