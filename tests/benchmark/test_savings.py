@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pytest
-from nnunetv2.training.logging import nnunet_logger
 
 from nnunet_genesis.benchmark.scores import SCRATCH, EpochScore, RunKey
 from nnunet_genesis.benchmark.statistics.comparison import Arm
@@ -14,9 +11,6 @@ from nnunet_genesis.benchmark.statistics.convergence import convergence, smooth,
 from nnunet_genesis.benchmark.statistics.metric_table import MetricTable, build_tables
 from nnunet_genesis.benchmark.statistics.savings import label_savings
 from tests.benchmark.simulation import case_scores
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NOISE = np.random.default_rng(0).normal(0, 0.004, (3, 30))
 
@@ -64,19 +58,27 @@ def test_one_number_of_labels_tells_no_saving() -> None:
     assert label_savings(_table({SCRATCH: {5: 0.5}, "mg": {5: 0.6}}), paired=False) == []
 
 
-def test_smoothing_is_nnunets(tmp_path: Path) -> None:
-    values = np.random.default_rng(3).uniform(0, 1, 40)
-    # nnU-Net 2.6 has another name for it.
-    logger: Any = (
-        nnunet_logger.MetaLogger(str(tmp_path), False)
-        if hasattr(nnunet_logger, "MetaLogger")
-        else nnunet_logger.nnUNetLogger()
-    )
-    for epoch, value in enumerate(values):
-        logger.log("mean_fg_dice", value, epoch)
-    log = getattr(logger, "local_logger", logger).my_fantastic_logging
-    assert smooth(values).tolist() == pytest.approx(log["ema_fg_dice"])
-    assert smooth(np.array([np.nan, 0.5, np.nan, 1.0])).tolist() == pytest.approx([np.nan, 0.5, 0.5, 0.55], nan_ok=True)
+@pytest.mark.parametrize(("epochs", "window"), [(4, 1), (18, 1), (40, 4), (100, 10), (1000, 10)])
+def test_smoothing_goes_over_a_tenth_of_the_epochs(epochs: int, window: int) -> None:
+    values = np.random.default_rng(3).uniform(0, 1, epochs)
+    smoothed = smooth(values)
+    assert smoothed[window - 1 :] == pytest.approx(np.convolve(values, np.full(window, 1 / window), "valid"))
+    assert smoothed[:window] == pytest.approx(np.cumsum(values[:window]) / np.arange(1, window + 1))
+
+
+def test_epochs_without_a_value_change_nothing() -> None:
+    assert np.isnan(smooth(np.full(40, np.nan))).all()
+    values = np.array([np.nan, 1.0, np.nan, 3.0] + 6 * [np.nan] + 30 * [5.0])
+    expected = [np.nan, 1.0, 1.0, 2.0, 2.0, 3.0] + 4 * [3.0] + 30 * [5.0]
+    assert smooth(values).tolist() == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_short_training_that_is_quick_is_seen_to_be() -> None:
+    slow = np.minimum(np.arange(1, 41) / 30, 1.0)
+    quick = np.minimum(np.arange(1, 41) / 10, 1.0)
+    scores = _epochs(SCRATCH, 0, slow.tolist()) + _epochs("mg", 0, quick.tolist())
+    scratch, pretrained = convergence(smoothed_curves(scores))
+    assert (scratch.reached, pretrained.reached) == (33, 13)  # both means are three epochs late
 
 
 def _epochs(initialisation: str, seed: int, values: list[float]) -> list[EpochScore]:
@@ -86,12 +88,11 @@ def _epochs(initialisation: str, seed: int, values: list[float]) -> list[EpochSc
 
 
 def test_epochs_until_scratchs_end_is_reached() -> None:
-    scores = _epochs(SCRATCH, 0, [0.0] * 9 + [1.0]) + _epochs(SCRATCH, 1, [0.0] * 9 + [2.0])
-    scores += _epochs("mg", 0, [0.0, 1.0, 1.0, 1.0]) + _epochs("mg", 1, [0.0] * 4) + _epochs("slow", 0, [0.0] * 10)
+    scores = _epochs(SCRATCH, 0, [0.0] * 9 + [0.1]) + _epochs(SCRATCH, 1, [0.0] * 9 + [0.2])
+    scores += _epochs("mg", 0, [0.0, 0.1, 0.2, 0.31]) + _epochs("mg", 1, [0.0] * 4) + _epochs("slow", 0, [0.0] * 10)
     scratch, fast, slow = convergence(smoothed_curves(scores))
-    # Scratch ends with 0.1 and 0.2; the other one goes 0, 0.1, 0.19, 0.271 and 0, so that its mean is above 0.13.
     assert scratch.target == pytest.approx(0.15)
     assert (scratch.reached, scratch.epochs, scratch.by_seed) == (10, 10, {0: None, 1: 10})
     assert fast.arm == Arm("mg", 5, "standard")
-    assert (fast.reached, fast.by_seed) == (None, {0: 3, 1: None})
+    assert (fast.reached, fast.by_seed) == (4, {0: 3, 1: None})
     assert (slow.reached, slow.by_seed) == (None, {0: None})

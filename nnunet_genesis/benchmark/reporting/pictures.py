@@ -72,9 +72,9 @@ class Pictures:
             self._folder / "convergence.png", self._material.curves, self._material.convergence, self._styles
         )
         caption = (
-            "nnU-Net's pseudo Dice on patches of the test cases, mean over classes, smoothed as nnU-Net does. Thin"
-            " lines are single trainings, thick ones their means. Large marks: where a mean first reaches"
-            " scratch's end."
+            "nnU-Net's pseudo Dice on patches of the test cases, mean over classes and the last epochs (a tenth of all,"
+            " at most ten). Thin lines are single trainings, thick ones their means. Large marks: where a mean first"
+            " reaches scratch's end."
         )
         return [Picture(f"{FOLDER}/convergence.png", caption)]
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.benchmark.scores import EpochScore, RunKey
 
-MEMORY = 0.9
-"""Of nnU-Net's exponential moving average of the pseudo Dice."""
+SMOOTHED_SHARE, MOST_SMOOTHED = 0.1, 10
+"""Of the epochs, a moving average goes over this share, but over so many at most (ours)."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,26 @@ class Convergence:
 
 
 def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Exponential moving average over the last axis as nnU-Net logs it (`ema_fg_dice`).
+    """Mean over the last epochs, of each epoch: a tenth of all, at most ten.
 
-    The first value stands for itself; an epoch without a value (NaN: the class was in no patch) changes nothing.
+    nnU-Net's own exponential average (`ema_fg_dice`) remembers about ten epochs whatever the length of a training: in
+    one of 40 it is still on its way up when the network has long been as good as it gets.
+
+    Args:
+        values: (epochs,) pseudo Dice. An epoch without a value (NaN: the class was in no patch) is left out; where a
+            mean has none, the one before stays.
+
+    Returns:
+        (epochs,), NaN until the first value.
     """
-    smoothed = np.array(values, dtype=np.float64)
-    for epoch in range(1, smoothed.shape[-1]):
-        before, now = smoothed[..., epoch - 1], smoothed[..., epoch]
-        blend = MEMORY * before + (1 - MEMORY) * now
-        smoothed[..., epoch] = np.where(np.isnan(blend), np.where(np.isnan(now), before, now), blend)
+    length = int(np.clip(SMOOTHED_SHARE * len(values), 1, MOST_SMOOTHED))
+    smoothed = np.full(len(values), np.nan)
+    for epoch in range(len(values)):
+        last = values[max(0, epoch + 1 - length) : epoch + 1]
+        if not np.isnan(last).all():
+            smoothed[epoch] = np.nanmean(last)
+        elif epoch:
+            smoothed[epoch] = smoothed[epoch - 1]
     return smoothed
 
 
