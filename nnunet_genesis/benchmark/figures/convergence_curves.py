@@ -51,6 +51,8 @@ def draw_convergence(
             _draw_reached(
                 panel, [one for one in reached if (one.arm.labelled, one.arm.schedule) == (labelled, schedule)], styles
             )
+            if not panel.lines:
+                panel.text(0.5, 0.5, "nothing finished", transform=panel.transAxes, ha="center", color="0.5")
             panel.set_title(f"{schedule}, {labelled} labelled", fontsize=10)
             panel.grid(alpha=0.3)
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
