@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,9 @@ from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
+from nnunet_genesis.errors import SetupError
 from nnunet_genesis.json_reading import read_json_object
-from nnunet_genesis.plans_files import plan_again
+from nnunet_genesis.plans_files import plan_again, read_dataset_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +29,17 @@ def read_patches(
 
     Returns:
         Images (cases, channels, *patch_size), preprocessed, and classes (cases, *patch_size).
+
+    Raises:
+        SetupError: If labels are regions, or there is one to ignore: there is no class per voxel then.
     """
+    labels = read_dataset_json(planned.file.parent / "dataset.json")["labels"]
+    if "ignore" in labels or not all(isinstance(value, int) for value in labels.values()):
+        raise SetupError(
+            "these scripts are for labels that are classes, not for regions or labels to ignore",
+            where=planned.file.parent / "dataset.json",
+            mend="take another dataset",
+        )
     plans = read_json_object(planned.file, plan_again(settings.dataset))
     identifier = plans["configurations"][settings.configuration]["data_identifier"]
     dataset = nnUNetDatasetBlosc2(str(Path(str(nnUNet_preprocessed), settings.dataset, identifier)))
@@ -42,10 +54,10 @@ def read_patches(
 
 
 def mean_dice(predicted: torch.Tensor, truth: torch.Tensor) -> float:
-    """Mean over the classes that are there."""
+    """Mean over the classes that are there; NaN where there is none."""
     scores: list[float] = []
     for label in truth.unique():
         if label > 0:
             both = (predicted == label).sum() + (truth == label).sum()
             scores.append((2 * ((predicted == label) & (truth == label)).sum() / both).item())
-    return sum(scores) / len(scores)
+    return sum(scores) / len(scores) if scores else math.nan

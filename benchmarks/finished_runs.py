@@ -22,25 +22,49 @@ if TYPE_CHECKING:
 
 
 def open_benchmark(folder: Path) -> tuple[Record, PlannedNetwork]:
-    """The record of a benchmark, and the network of its plans."""
+    """The record of a benchmark, and the network of its plans.
+
+    Raises:
+        SetupError: If there is none, its plans are gone, or it is not of 3D networks and images alone.
+    """
     record = read_record(folder)
     if record is None:
         raise SetupError("there is no benchmark", where=folder, mend="genesis benchmark DATASET")
     settings = record.settings
-    (planned,) = [
-        planned
-        for planned in list_planned_networks(settings.dataset)
-        if (planned.plans_name, planned.configuration) == (settings.plans, settings.configuration)
-    ]
-    return record, planned
+    for planned in list_planned_networks(settings.dataset):
+        if (planned.plans_name, planned.configuration) == (settings.plans, settings.configuration):
+            if len(planned.patch_size) != 3 or planned.image_channels != planned.input_channels:
+                raise SetupError(
+                    f"{planned.configuration}: these scripts are for 3D networks that see images alone",
+                    where=folder,
+                    mend="take a benchmark with -c 3d_fullres",
+                )
+            return record, planned
+    raise SetupError(
+        f"plans {settings.plans}, configuration {settings.configuration}, are gone",
+        where=folder,
+        mend=f"put the plans back into nnUNet_preprocessed/{settings.dataset}",
+    )
 
 
 def finished_runs(folder: Path, record: Record) -> Iterator[tuple[str, Run, dict[str, torch.Tensor]]]:
-    """Trainings by nnU-Net's own schedule: name of the initialisation, the run, and the weights that it ended with."""
+    """Trainings by nnU-Net's own schedule: name of the initialisation, the run, and the weights that it ended with.
+
+    Raises:
+        SetupError: If there is none.
+    """
+    found = False
     for run in record.runs.values():
         files = run_folder_of(folder, run)
         last = [file for file in files.checkpoints() if file.name == "checkpoint_final.pth"]
         if files.state() is State.FINISHED and last and control_of(run.key.schedule) == STANDARD:
             checkpoint: dict[str, Any] = torch.load(last[0], map_location="cpu", weights_only=False)
             name = run.key.initialisation + (" with decoder" if is_full(run.key.schedule) else "")
+            found = True
             yield name, run, checkpoint["network_weights"]
+    if not found:
+        raise SetupError(
+            "no training by the standard schedule has finished and kept its weights",
+            where=folder,
+            mend="genesis benchmark DATASET --keep-checkpoints final",
+        )

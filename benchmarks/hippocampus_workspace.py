@@ -24,15 +24,15 @@ PLANS = "nnUNetPlansSmall"
 FEATURES = [16, 32, 64, 128]
 COMMANDS = """
 {exports}
-cd {root}
-genesis benchmark 4 -p {plans} --groups groups.csv --test-share 0.22 --labelled 5 10 --epochs 40 --iterations 50 \\
-    -device cpu --cpu-bf16 --dry-run       # prints where test_cases.txt is
+cd '{root}'
+genesis benchmark 4 -p {plans} --name long --groups groups.csv --test-share 0.22 --labelled 5 --epochs 40 \\
+    --iterations 50 -device cpu --cpu-bf16 --dry-run       # prints where test_cases.txt is
 for PRETEXT in models-genesis semantic-genesis masked-genesis; do
     genesis-pretrain-nnunet 4 -p {plans} --pretext $PRETEXT --exclude TEST_CASES --output $PRETEXT --epochs 40 \\
         --iterations-per-epoch 50 -device cpu -np 0 --precision bf16-mixed
 done
-genesis benchmark 4 -p {plans} --groups groups.csv --test-share 0.22 --labelled 5 10 --epochs 40 --iterations 50 \\
-    -device cpu --cpu-bf16 --initialisation models-genesis=models-genesis/checkpoint_final.pth \\
+genesis benchmark 4 -p {plans} --name long --groups groups.csv --test-share 0.22 --labelled 5 --epochs 40 \\
+    --iterations 50 -device cpu --cpu-bf16 --initialisation models-genesis=models-genesis/checkpoint_final.pth \\
     semantic-genesis=semantic-genesis/checkpoint_final.pth masked-genesis=masked-genesis/checkpoint_final.pth
 """
 
@@ -83,7 +83,7 @@ def main() -> None:
     workspace.run("nnUNetv2_preprocess", "-d", "4", "-c", "3d_fullres", "-plans_name", PLANS, "-np", "2")
     variables = {room: str(root / room) for room in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
     variables |= {"nnUNet_compile": "0", "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1"}
-    exports = "\n".join(f"export {name}={value}" for name, value in variables.items())
+    exports = "\n".join(f"export {name}='{value}'" for name, value in variables.items())
     sys.stdout.write(COMMANDS.format(exports=exports, plans=PLANS, root=root))
 
 

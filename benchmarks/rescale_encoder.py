@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_genesis import checkpoint
+from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
@@ -45,9 +46,10 @@ def main() -> None:
     parser.add_argument("new_file", type=Path)
     options = parser.parse_args()
     if options.new_file.exists():
-        sys.exit(f"{options.new_file} is there already")
+        raise SetupError("the file is there already", where=options.new_file, mend="name another one")
     content = checkpoint.read(options.checkpoint)
     content["network_weights"], factors = rescale(content["network_weights"])
+    content["genesis"]["rescaled_from"] = checkpoint.sha256_of_file(options.checkpoint)
     content["genesis"][checkpoint.CHECKSUM_KEY] = weights_digest(content["network_weights"])
     options.new_file.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write(options.new_file, content)
@@ -57,4 +59,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except GenesisError as error:
+        sys.exit(str(error))

@@ -5,7 +5,7 @@
 FOLDER is one of `genesis benchmark` on this machine (schedule `standard`, checkpoints kept). What a stage hands to the
 decoder is replaced by its mean over the patch, channel by channel: the skip connection of a stage alone, and for the
 deepest one all that it says. Nothing is trained again. Judged on one patch of every test case, cut or padded around its
-middle, without mirroring, so that the Dice of the whole network is not quite that of nnU-Net's prediction.
+middle, without mirroring: the Dice of the whole network is not quite that of nnU-Net's prediction.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.case_patches import mean_dice, read_patches
 from benchmarks.charts import draw_stage_use
 from benchmarks.finished_runs import finished_runs, open_benchmark
 from benchmarks.machine import report
-from nnunet_genesis.errors import SetupError
+from nnunet_genesis.errors import GenesisError
 
 WHOLE = "whole"
 
@@ -38,7 +38,7 @@ def dice_without(network: Any, images: torch.Tensor, classes: torch.Tensor, sile
                 axes = tuple(range(2, stages[silenced].ndim))
                 stages[silenced] = stages[silenced].mean(axes, keepdim=True).expand_as(stages[silenced])
             scores.append(mean_dice(network.decoder(stages)[0].argmax(0), truth))
-    return float(np.mean(scores))
+    return float(np.nanmean(scores))
 
 
 def main() -> None:
@@ -72,5 +72,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except SetupError as error:
+    except GenesisError as error:
         sys.exit(str(error))

@@ -1,10 +1,11 @@
 """What frozen encoders know of the classes: logistic regression per voxel, on few labelled scans.
 
-    python -m benchmarks.voxel_probe FOLDER [--labelled 6 10] [--picture FILE] [--save]
+    python -m benchmarks.voxel_probe FOLDER [--labelled 6 10] [--trained] [--picture FILE] [--save]
 
 FOLDER is one of `genesis benchmark` on this machine; its pretrained files are compared with random weights (three
-seeds), on its labelled and its test cases. Features are the encoder's stages, interpolated to the patch. No network is
-trained: this says what the encoder brings, not what nnU-Net makes of it. One patch per case, around its middle.
+seeds), on its labelled and its test cases, and with `--trained` also the encoders that its trainings ended with.
+Features are the encoder's stages, interpolated to the patch. No network is trained here: this says what an encoder
+brings, not what nnU-Net makes of it. One patch per case, around its middle; larger cases are cut.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.case_patches import mean_dice, read_patches
 from benchmarks.charts import draw_probes
-from benchmarks.finished_runs import open_benchmark
+from benchmarks.finished_runs import finished_runs, open_benchmark
 from benchmarks.machine import report
-from nnunet_genesis.errors import SetupError
+from nnunet_genesis.benchmark.settings import FIXED
+from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.pretraining.seeds import Stream, initial_weights
 from nnunet_genesis.transfer import load_weights
@@ -47,23 +49,43 @@ STRENGTH = 0.01
 ALL = "all stages"
 
 
-def encoders(record: Record, planned: PlannedNetwork) -> Iterator[tuple[str, Any]]:
-    """Names and encoders: random ones first."""
+def encoders(folder: Path, record: Record, planned: PlannedNetwork, *, trained: bool) -> Iterator[tuple[str, Any]]:
+    """Names and encoders: random ones first, then pretrained ones, then those of finished trainings."""
     for seed in RANDOM_SEEDS:
         with initial_weights(seed, Stream.INITIAL_WEIGHTS):
             network: Any = planned.build().eval()
         yield RANDOM, network.encoder
     for name, told in record.initialisations.items():
+        network = planned.build().eval()
         load_weights(network, open_source(Path(told["file"])), image_channels=planned.image_channels)
         yield name, network.encoder
+    if trained:
+        for name, _, weights in finished_runs(folder, record):
+            network = planned.build().eval()
+            network.load_state_dict(weights)
+            yield f"{name}, trained", network.encoder
+
+
+def list_labelled(record: Record, numbers: list[int]) -> list[str]:
+    """Labelled cases in the order in which the first n are the subset of n.
+
+    Raises:
+        SetupError: If seeds draw their own cases, or there is no subset of such a number.
+    """
+    known = {subset.labelled: subset.cases for subset in record.subsets}
+    if record.settings.subset_draws != FIXED or not known.keys() >= set(numbers):
+        raise SetupError(
+            f"--labelled {numbers}: the benchmark has {sorted(known)} labelled cases, {record.settings.subset_draws}",
+            mend=f"--labelled {min(known)}, in a benchmark with --subset-draws {FIXED}",
+        )
+    return list(dict.fromkeys(case for number in sorted(numbers) for case in known[number]))
 
 
 def features_of(encoder: Any, image: torch.Tensor) -> list[torch.Tensor]:
     """Features of every voxel, per stage (voxels, features)."""
     with torch.no_grad():
         stages = encoder(image[None])
-        mode = "trilinear" if image.ndim == 4 else "bilinear"
-        sized = [torch.nn.functional.interpolate(stage, image.shape[1:], mode=mode) for stage in stages]
+        sized = [torch.nn.functional.interpolate(stage, image.shape[1:], mode="trilinear") for stage in stages]
     return [stage[0].flatten(1).T for stage in sized]
 
 
@@ -113,17 +135,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--labelled", type=int, nargs="+", default=[6, 10])
+    parser.add_argument("--trained", action="store_true", help="probe encoders of finished trainings, too")
     parser.add_argument("--picture", type=Path, help="where to draw it")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
     record, planned = open_benchmark(options.folder)
-    subsets = {subset.labelled: list(subset.cases) for subset in record.subsets}
-    # Subsets are nested: in this order the first n are the subset of n.
-    order = list(dict.fromkeys(case for count in sorted(options.labelled) for case in subsets[count]))
-    images, classes = read_patches(order, record.settings, planned)
+    images, classes = read_patches(list_labelled(record, options.labelled), record.settings, planned)
     test_images, test_classes = read_patches(record.settings.test_cases, record.settings, planned)
     dice: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for name, encoder in encoders(record, planned):
+    for name, encoder in encoders(options.folder, record, planned, trained=options.trained):
         stages = [str(stage + 1) for stage in range(len(encoder.output_channels))]
         views = [(count, ALL) for count in options.labelled] + [(min(options.labelled), stage) for stage in stages]
         models = fit(encoder, images, classes, views)
@@ -145,5 +165,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except SetupError as error:
+    except GenesisError as error:
         sys.exit(str(error))

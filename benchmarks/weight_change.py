@@ -25,7 +25,7 @@ from benchmarks.finished_runs import finished_runs, open_benchmark
 from benchmarks.machine import report
 from nnunet_genesis.benchmark.runs import is_full
 from nnunet_genesis.benchmark.scores import SCRATCH
-from nnunet_genesis.errors import SetupError
+from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.trainers.seeding import Stream, seed_generators
 from nnunet_genesis.transfer import load_weights
@@ -115,5 +115,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except SetupError as error:
+    except GenesisError as error:
         sys.exit(str(error))

@@ -84,6 +84,20 @@ def test_gradients_are_those_of_single_precision(
         )
 
 
+def test_thin_convolutions_run_in_single_precision_on_every_processor() -> None:
+    torch.manual_seed(0)
+    network, thin = nn.Conv3d(4, 4, 3, padding=1), torch.randn(1, 4, 2, 8, 8)
+    single = network(thin)
+    with torch.autocast("cpu", dtype=torch.bfloat16), right_gradients(torch.device("cpu")):
+        assert torch.equal(network(thin), single.bfloat16())
+    half = nn.Conv3d(4, 4, 3, padding=1).bfloat16()
+    half_bias = half.get_parameter("bias")
+    with torch.no_grad():
+        expected = nn.functional.conv3d(thin.bfloat16().float(), half.weight.float(), half_bias.float(), padding=1)
+        with right_gradients(torch.device("cpu")):
+            assert torch.equal(half(thin.bfloat16()), expected.bfloat16())
+
+
 def test_nothing_else_changes() -> None:
     torch.manual_seed(0)
     network, flat = nn.Conv3d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)

@@ -58,7 +58,7 @@ def test_one_number_of_labels_tells_no_saving() -> None:
     assert label_savings(_table({SCRATCH: {5: 0.5}, "mg": {5: 0.6}}), paired=False) == []
 
 
-@pytest.mark.parametrize(("epochs", "window"), [(4, 1), (18, 1), (40, 4), (100, 10), (1000, 10)])
+@pytest.mark.parametrize(("epochs", "window"), [(4, 3), (18, 3), (40, 4), (100, 10), (1000, 10)])
 def test_smoothing_goes_over_a_tenth_of_the_epochs(epochs: int, window: int) -> None:
     values = np.random.default_rng(3).uniform(0, 1, epochs)
     smoothed = smooth(values)
@@ -88,11 +88,12 @@ def _epochs(initialisation: str, seed: int, values: list[float]) -> list[EpochSc
 
 
 def test_epochs_until_scratchs_end_is_reached() -> None:
-    scores = _epochs(SCRATCH, 0, [0.0] * 9 + [0.1]) + _epochs(SCRATCH, 1, [0.0] * 9 + [0.2])
-    scores += _epochs("mg", 0, [0.0, 0.1, 0.2, 0.31]) + _epochs("mg", 1, [0.0] * 4) + _epochs("slow", 0, [0.0] * 10)
+    scores = _epochs(SCRATCH, 0, [0.0] * 9 + [3.0]) + _epochs(SCRATCH, 1, [0.0] * 9 + [6.0])
+    scores += _epochs("mg", 0, [0.0, 3.0, 6.0, 9.0]) + _epochs("mg", 1, [0.0] * 4) + _epochs("slow", 0, [0.0] * 10)
     scratch, fast, slow = convergence(smoothed_curves(scores))
-    assert scratch.target == pytest.approx(0.15)
+    # Means over three epochs: scratch ends with 1 and 2, the other one goes 0, 1.5, 3, 6.
+    assert scratch.target == pytest.approx(1.5)
     assert (scratch.reached, scratch.epochs, scratch.by_seed) == (10, 10, {0: None, 1: 10})
     assert fast.arm == Arm("mg", 5, "standard")
-    assert (fast.reached, fast.by_seed) == (4, {0: 3, 1: None})
+    assert (fast.reached, fast.by_seed) == (3, {0: 2, 1: None})
     assert (slow.reached, slow.by_seed) == (None, {0: None})

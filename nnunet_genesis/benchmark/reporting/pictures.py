@@ -73,8 +73,8 @@ class Pictures:
         )
         caption = (
             "nnU-Net's pseudo Dice on patches of the test cases, mean over classes and the last epochs (a tenth of all,"
-            " at most ten). Thin lines are single trainings, thick ones their means. Large marks: where a mean first"
-            " reaches scratch's end."
+            " at least three, at most ten). Thin lines are single trainings, thick ones their means. Large marks: where"
+            " a mean first reaches scratch's end."
         )
         return [Picture(f"{FOLDER}/convergence.png", caption)]
 

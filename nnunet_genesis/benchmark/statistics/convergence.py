@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.benchmark.scores import EpochScore, RunKey
 
-SMOOTHED_SHARE, MOST_SMOOTHED = 0.1, 10
-"""Of the epochs, a moving average goes over this share, but over so many at most (ours)."""
+SMOOTHED_SHARE, LEAST_SMOOTHED, MOST_SMOOTHED = 0.1, 3, 10
+"""Of the epochs, a moving average goes over this share, but over so many at least and at most (ours)."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Convergence:
 
 
 def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the last epochs, of each epoch: a tenth of all, at most ten.
+    """Mean over the last epochs, of each epoch: a tenth of all, at least three and at most ten.
 
     nnU-Net's own exponential average (`ema_fg_dice`) remembers about ten epochs whatever the length of a training: in
     one of 40 it is still on its way up when the network has long been as good as it gets.
@@ -53,7 +53,7 @@ def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         (epochs,), NaN until the first value.
     """
-    length = int(np.clip(SMOOTHED_SHARE * len(values), 1, MOST_SMOOTHED))
+    length = int(np.clip(SMOOTHED_SHARE * len(values), LEAST_SMOOTHED, MOST_SMOOTHED))
     smoothed = np.full(len(values), np.nan)
     for epoch in range(len(values)):
         last = values[max(0, epoch + 1 - length) : epoch + 1]
