@@ -1,6 +1,6 @@
 """What frozen encoders know of the classes: logistic regression per voxel, on few labelled scans.
 
-    python -m benchmarks.voxel_probe FOLDER [--labelled 6 10] [--trained] [--picture FILE] [--save]
+    python -m benchmarks.voxel_probe FOLDER [--labelled 6 10] [--trained scratch ...] [--picture FILE] [--save]
 
 FOLDER is one of `genesis benchmark` on this machine; its pretrained files are compared with random weights (three
 seeds), on its labelled and its test cases, and with `--trained` also the encoders that its trainings ended with.
@@ -49,7 +49,7 @@ STRENGTH = 0.01
 ALL = "all stages"
 
 
-def encoders(folder: Path, record: Record, planned: PlannedNetwork, *, trained: bool) -> Iterator[tuple[str, Any]]:
+def encoders(folder: Path, record: Record, planned: PlannedNetwork, trained: list[str]) -> Iterator[tuple[str, Any]]:
     """Names and encoders: random ones first, then pretrained ones, then those of finished trainings."""
     for seed in RANDOM_SEEDS:
         with initial_weights(seed, Stream.INITIAL_WEIGHTS):
@@ -59,8 +59,8 @@ def encoders(folder: Path, record: Record, planned: PlannedNetwork, *, trained: 
         network = planned.build().eval()
         load_weights(network, open_source(Path(told["file"])), image_channels=planned.image_channels)
         yield name, network.encoder
-    if trained:
-        for name, _, weights in finished_runs(folder, record):
+    for name, _, weights in finished_runs(folder, record) if trained else ():
+        if name in trained:
             network = planned.build().eval()
             network.load_state_dict(weights)
             yield f"{name}, trained", network.encoder
@@ -135,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--labelled", type=int, nargs="+", default=[6, 10])
-    parser.add_argument("--trained", action="store_true", help="probe encoders of finished trainings, too")
+    parser.add_argument("--trained", nargs="+", default=[], metavar="NAME", help="initialisations of such trainings")
     parser.add_argument("--picture", type=Path, help="where to draw it")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
@@ -143,7 +143,7 @@ def main() -> None:
     images, classes = read_patches(list_labelled(record, options.labelled), record.settings, planned)
     test_images, test_classes = read_patches(record.settings.test_cases, record.settings, planned)
     dice: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for name, encoder in encoders(options.folder, record, planned, trained=options.trained):
+    for name, encoder in encoders(options.folder, record, planned, options.trained):
         stages = [str(stage + 1) for stage in range(len(encoder.output_channels))]
         views = [(count, ALL) for count in options.labelled] + [(min(options.labelled), stage) for stage in stages]
         models = fit(encoder, images, classes, views)
