@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
-from nnunetv2.paths import nnUNet_preprocessed
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.json_reading import read_json_object
-from nnunet_genesis.plans_files import plan_again, read_dataset_json
+from nnunet_genesis.plans import load_planned_configuration
+from nnunet_genesis.plans_files import read_dataset_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,9 +38,8 @@ def read_patches(
             where=planned.file.parent / "dataset.json",
             mend="take another dataset",
         )
-    plans = read_json_object(planned.file, plan_again(settings.dataset))
-    identifier = plans["configurations"][settings.configuration]["data_identifier"]
-    dataset = nnUNetDatasetBlosc2(str(Path(str(nnUNet_preprocessed), settings.dataset, identifier)))
+    configuration = load_planned_configuration(settings.dataset, settings.plans, settings.configuration)
+    dataset = nnUNetDatasetBlosc2(str(configuration.cases_folder))
     images, classes = [], []
     for case in cases:
         image, segmentation, _, _ = dataset.load_case(case)

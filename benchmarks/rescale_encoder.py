@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.transfer.names import is_alias
 from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def main() -> None:
     options.new_file.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write(options.new_file, content)
     for name, factor in factors.items():
-        if name.startswith("encoder.") and "all_modules" not in name:
+        if not is_alias(name):
             sys.stdout.write(f"{name}: {factor:.3f}\n")
 
 

@@ -29,6 +29,7 @@ from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.trainers.seeding import Stream, seed_generators
 from nnunet_genesis.transfer import load_weights
+from nnunet_genesis.transfer.names import is_alias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,7 +58,7 @@ def measure(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor
     """Per part, the relative change and the norm before; parts are in the order in which images go through them."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in before:
-        if (found := PART.match(name)) and "all_modules" not in name:
+        if (found := PART.match(name)) and not is_alias(name):
             groups[f"{found[1]} {int(found[2]) + 1}"].append(name)
     measured = {}
     for part in sorted(groups, key=lambda part: (part.startswith("decoder"), part)):
