@@ -172,6 +172,33 @@ def draw_probes(file: Path, dice: Mapping[str, Mapping[str, Sequence[float]]]) -
     figure.savefig(file, dpi=110)
 
 
+def draw_folds(file: Path, pooled: Mapping[str, Sequence[Mapping[str, tuple[float, float]]]]) -> None:
+    """Draw every patient's Dice from scratch and pretrained, joined by a line: panels per comparison, colours per fold.
+
+    Args:
+        file: Where to write.
+        pooled: Per comparison, the Dice of scratch and of the pretrained network for every patient of every fold.
+    """
+    figure = Figure(figsize=(4.2 * len(pooled), 4), layout="constrained")
+    panels = figure.subplots(1, len(pooled), sharey=True, squeeze=False)[0]
+    for panel, (name, folds) in zip(panels, pooled.items(), strict=True):
+        for number, fold in enumerate(folds):
+            for place, dice in enumerate(fold.values()):
+                label = f"test set {number + 1}" if place == 0 else None
+                panel.plot([0, 1], dice, "o-", color=f"C{number}", alpha=0.7, ms=4, label=label)
+        values = [dice for fold in folds for dice in fold.values()]
+        means = [sum(side) / len(values) for side in zip(*values, strict=True)]
+        panel.plot([0, 1], means, "k_-", ms=16, linewidth=2, label=f"mean: {means[0]:.3f} to {means[1]:.3f}")
+        panel.set_xticks([0, 1], ["scratch", "pretrained"])
+        panel.set_xlim(-0.2, 1.2)
+        panel.set_ylim(0, 1)
+        panel.set_title(name, fontsize=10)
+        panel.grid(alpha=0.3, axis="y")
+        panel.legend(fontsize="small", loc="lower right")
+    panels[0].set_ylabel("Dice")
+    figure.savefig(file, dpi=110)
+
+
 def _draw_trainings(figure: Figure, values: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Axes:
     """A dot per training, a line through the means, a colour per initialisation."""
     panel = figure.subplots()

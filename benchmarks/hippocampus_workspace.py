@@ -9,23 +9,22 @@ sides of one subject. Prints the commands that follow.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import re
-import shutil
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.integration.workspace import HIPPOCAMPUS, Workspace, make_workspace, write_dataset_json
+from benchmarks.small_workspace import PLANS, add_scans, export_lines, folder_argument, preprocess_with_small_plans
+from tests.integration.workspace import HIPPOCAMPUS, make_workspace
 from tests.real_data import real_data_folder
 
-PLANS = "nnUNetPlansSmall"
-FEATURES = [16, 32, 64, 128]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 COMMANDS = """
 {exports}
 cd '{root}'
-genesis benchmark 4 -p {plans} --name long --groups groups.csv --test-share 0.22 --labelled 5 --epochs 40 \\
+genesis benchmark 4 -p {plans} --name long --groups groups.csv --test-share 0.22 --labelled 5 10 --epochs 40 \\
     --iterations 50 -device cpu --cpu-bf16 --dry-run       # prints where test_cases.txt is
 for PRETEXT in models-genesis semantic-genesis masked-genesis; do
     genesis-pretrain-nnunet 4 -p {plans} --pretext $PRETEXT --exclude TEST_CASES --output $PRETEXT --epochs 40 \\
@@ -37,31 +36,6 @@ genesis benchmark 4 -p {plans} --name long --groups groups.csv --test-share 0.22
 """
 
 
-def add_scans(workspace: Workspace, source: Path) -> list[str]:
-    """Copy all scans and labels as a raw dataset; return the names of the cases."""
-    folder = workspace.raw / HIPPOCAMPUS
-    for name in ("imagesTr", "labelsTr"):
-        (folder / name).mkdir(parents=True)
-    cases = sorted(file.name.removesuffix(".nii.gz") for file in (source / "images").glob("*.nii.gz"))
-    for case in cases:
-        shutil.copy(source / "images" / f"{case}.nii.gz", folder / "imagesTr" / f"{case}_0000.nii.gz")
-        shutil.copy(source / "labels" / f"{case}.nii.gz", folder / "labelsTr" / f"{case}.nii.gz")
-    write_dataset_json(folder, ("MRI",), {"background": 0, "anterior": 1, "posterior": 2}, len(cases))
-    return cases
-
-
-def write_small_plans(workspace: Workspace) -> None:
-    """Copy nnU-Net's plans with fewer features and a batch of 2; patch and stages stay nnU-Net's."""
-    folder = workspace.preprocessed / HIPPOCAMPUS
-    plans = json.loads((folder / "nnUNetPlans.json").read_text())
-    settings = plans["configurations"]["3d_fullres"]
-    stages = settings["architecture"]["arch_kwargs"]["n_stages"]
-    settings["architecture"]["arch_kwargs"]["features_per_stage"] = FEATURES[:stages]
-    settings["batch_size"] = 2
-    plans["plans_name"], plans["configurations"] = PLANS, {"3d_fullres": settings}
-    (folder / f"{PLANS}.json").write_text(json.dumps(plans, indent=1))
-
-
 def write_groups(cases: list[str], file: Path) -> None:
     """Put both sides of a subject into one group."""
     numbers = {case: int(re.sub(r"\D", "", case)) for case in cases}
@@ -71,20 +45,19 @@ def write_groups(cases: list[str], file: Path) -> None:
 
 def main() -> None:
     """Make the workspace and print what to do in it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="new folder")
-    root = parser.parse_args().folder.absolute()
+    root = folder_argument(__doc__)
     workspace = make_workspace(root)
-    cases = add_scans(workspace, real_data_folder("hippocampus"))
+    cases = add_scans(
+        workspace,
+        real_data_folder("hippocampus"),
+        HIPPOCAMPUS,
+        {"background": 0, "anterior": 1, "posterior": 2},
+    )
     write_groups(cases, root / "groups.csv")
     # Planning takes its number of threads from nnUNet_n_proc_DA and refuses 0.
     workspace.run("nnUNetv2_plan_and_preprocess", "-d", "4", "-c", "3d_fullres", "--no_pp", nnUNet_n_proc_DA="1")
-    write_small_plans(workspace)
-    workspace.run("nnUNetv2_preprocess", "-d", "4", "-c", "3d_fullres", "-plans_name", PLANS, "-np", "2")
-    variables = {room: str(root / room) for room in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    variables |= {"nnUNet_compile": "0", "nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1"}
-    exports = "\n".join(f"export {name}='{value}'" for name, value in variables.items())
-    sys.stdout.write(COMMANDS.format(exports=exports, plans=PLANS, root=root))
+    preprocess_with_small_plans(workspace, HIPPOCAMPUS, patch_size=None)
+    sys.stdout.write(COMMANDS.format(exports=export_lines(root), plans=PLANS, root=root))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a trained network loses without a stage of its encoder: does the segmentation hang on it at all?
 
-    python -m benchmarks.stage_use FOLDER [--picture FILE] [--save]
+    python -m benchmarks.stage_use FOLDER [--labelled N] [--picture FILE] [--save]
 
 FOLDER is one of `genesis benchmark` on this machine (schedule `standard`, checkpoints kept). What a stage hands to the
 decoder is replaced by its mean over the patch, channel by channel: the skip connection of a stage alone, and for the
@@ -45,13 +45,14 @@ def main() -> None:
     """Silence every stage of all finished trainings of a benchmark and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--labelled", type=int, help="cases that they were trained on (default: the fewest)")
     parser.add_argument("--picture", type=Path, help="where to draw it")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
     record, planned = open_benchmark(options.folder)
     images, classes = read_patches(record.settings.test_cases, record.settings, planned)
     dice: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for name, _, weights in finished_runs(options.folder, record):
+    for name, _, weights in finished_runs(options.folder, record, options.labelled):
         network: Any = planned.build().eval()
         network.load_state_dict(weights)
         stages = len(network.encoder.output_channels)

@@ -78,7 +78,7 @@ def excluded_pairs(genesis: Mapping[str, Any], planned: PlannedConfiguration) ->
 
 def read_heads(folder: Path) -> dict[str, float]:
     """Accuracies of the run's own heads after its last epoch."""
-    with (folder / "progress.csv").open(newline="") as stream:
+    with (folder / "progress.csv").open(newline="", encoding="utf-8") as stream:
         last = list(csv.DictReader(stream))[-1]
     return {name.split("_")[1] + " head": float(last[name]) for name in HEADS if last.get(name)}
 

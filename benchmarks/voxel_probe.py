@@ -3,9 +3,9 @@
     python -m benchmarks.voxel_probe FOLDER [--labelled 6 10] [--trained scratch ...] [--picture FILE] [--save]
 
 FOLDER is one of `genesis benchmark` on this machine; its pretrained files are compared with random weights (three
-seeds), on its labelled and its test cases, and with `--trained` also the encoders that its trainings ended with.
-Features are the encoder's stages, interpolated to the patch. No network is trained here: this says what an encoder
-brings, not what nnU-Net makes of it. One patch per case, around its middle; larger cases are cut.
+seeds), on its labelled and its test cases, and with `--trained` also the encoders that its trainings on the fewest of
+them ended with. Features are the encoder's stages, interpolated to the patch. No network is trained here: this says
+what an encoder brings, not what nnU-Net makes of it. One patch per case, around its middle; larger cases are cut.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ STRENGTH = 0.01
 ALL = "all stages"
 
 
-def encoders(folder: Path, record: Record, planned: PlannedNetwork, trained: list[str]) -> Iterator[tuple[str, Any]]:
+def encoders(
+    folder: Path, record: Record, planned: PlannedNetwork, trained: list[str], labelled: int
+) -> Iterator[tuple[str, Any]]:
     """Names and encoders: random ones first, then pretrained ones, then those of finished trainings."""
     for seed in RANDOM_SEEDS:
         with initial_weights(seed, Stream.INITIAL_WEIGHTS):
@@ -59,11 +61,10 @@ def encoders(folder: Path, record: Record, planned: PlannedNetwork, trained: lis
         network = planned.build().eval()
         load_weights(network, open_source(Path(told["file"])), image_channels=planned.image_channels)
         yield name, network.encoder
-    for name, _, weights in finished_runs(folder, record) if trained else ():
-        if name in trained:
-            network = planned.build().eval()
-            network.load_state_dict(weights)
-            yield f"{name}, trained", network.encoder
+    for name, _, weights in finished_runs(folder, record, labelled, trained) if trained else ():
+        network = planned.build().eval()
+        network.load_state_dict(weights)
+        yield f"{name}, trained", network.encoder
 
 
 def list_labelled(record: Record, numbers: list[int]) -> list[str]:
@@ -143,7 +144,7 @@ def main() -> None:
     images, classes = read_patches(list_labelled(record, options.labelled), record.settings, planned)
     test_images, test_classes = read_patches(record.settings.test_cases, record.settings, planned)
     dice: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for name, encoder in encoders(options.folder, record, planned, options.trained):
+    for name, encoder in encoders(options.folder, record, planned, options.trained, min(options.labelled)):
         stages = [str(stage + 1) for stage in range(len(encoder.output_channels))]
         views = [(count, ALL) for count in options.labelled] + [(min(options.labelled), stage) for stage in stages]
         models = fit(encoder, images, classes, views)

@@ -1,6 +1,6 @@
 """How far every part of the network moved from where its training began: was the pretraining kept, or written over?
 
-    python -m benchmarks.weight_change FOLDER... [--picture FILE] [--save]
+    python -m benchmarks.weight_change FOLDER... [--labelled N] [--picture FILE] [--save]
 
 FOLDER is one of `genesis benchmark` on this machine (schedule `standard`, checkpoints kept). Initial weights are made
 again: those of the seed, with the pretrained encoder put in as the trainer does. A change is the norm of the difference
@@ -67,10 +67,10 @@ def measure(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor
     return measured
 
 
-def measure_all(folder: Path) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
+def measure_all(folder: Path, labelled: int | None) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
     """Names of initialisations, and what was measured of each of their finished trainings."""
     record, planned = open_benchmark(folder)
-    for name, run, after in finished_runs(folder, record):
+    for name, run, after in finished_runs(folder, record, labelled):
         before = begin(run, record, planned)
         if not torch.equal(before[UNTRAINED], after[UNTRAINED]):
             raise SetupError(
@@ -85,12 +85,13 @@ def main() -> None:
     """Measure all finished trainings of the named benchmarks and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--labelled", type=int, help="cases that they were trained on (default: the fewest)")
     parser.add_argument("--picture", type=Path, help="where to draw it")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
     runs: dict[str, list[dict[str, tuple[float, float]]]] = defaultdict(list)
     for folder in options.folders:
-        for name, measured in measure_all(folder):
+        for name, measured in measure_all(folder, options.labelled):
             runs[name].append(measured)
     changes = {
         name: {part: [one[part][0] for one in measured] for part in measured[0]} for name, measured in runs.items()

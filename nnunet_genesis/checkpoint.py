@@ -39,14 +39,31 @@ LATEST_NAME = "checkpoint_latest.pth"
 BEST_NAME = "checkpoint_best.pth"
 
 
-def folder_name(pretext: str, plans_name: str, configuration: str) -> str:
-    """Name of the pretraining folder inside ``nnUNet_results/DATASET``."""
-    return f"{FOLDER_PREFIX}{pretext}__{plans_name}__{configuration}"
+def folder_name(pretext: str, plans_name: str, configuration: str, exclude_fold: int | str | None = None) -> str:
+    """Name of the pretraining folder inside ``nnUNet_results/DATASET``; each excluded fold has its own."""
+    without = "" if exclude_fold is None else f"__without_fold_{exclude_fold}"
+    return f"{FOLDER_PREFIX}{pretext}__{plans_name}__{configuration}{without}"
 
 
-def find_finished(results_folder: Path, plans_name: str, configuration: str) -> list[Path]:
-    """List the finished pretrainings of one dataset, plans and configuration, of any pretext."""
-    return sorted(results_folder.glob(f"{folder_name('*', plans_name, configuration)}/{FINAL_NAME}"))
+def find_finished(
+    results_folder: Path, plans_name: str, configuration: str, exclude_fold: int | str | None = None
+) -> list[Path]:
+    """List the finished pretrainings of one dataset, plans and configuration, of any pretext.
+
+    Args:
+        results_folder: ``nnUNet_results/DATASET``.
+        plans_name: nnU-Net plans identifier.
+        configuration: nnU-Net configuration name.
+        exclude_fold: Fold whose validation cases were excluded by ``--exclude-fold``; None for the folder of
+            pretrainings without that flag.
+    """
+    name = folder_name("*", plans_name, configuration, exclude_fold)
+    return sorted(results_folder.glob(f"{name}/{FINAL_NAME}"))
+
+
+def pretext_of(folder: str) -> str:
+    """The pretext in a name that `folder_name` made; another name comes back up to its first ``__``."""
+    return folder.removeprefix(FOLDER_PREFIX).split("__")[0]
 
 
 def write(file: Path, content: dict[str, Any]) -> None:

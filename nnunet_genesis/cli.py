@@ -13,14 +13,14 @@ from nnunet_genesis import __version__
 from nnunet_genesis.cli_benchmark import add_benchmark_command
 from nnunet_genesis.cli_config import add_plans_flags, choose_workers, resolve_config
 from nnunet_genesis.cli_discover import add_discover_command
-from nnunet_genesis.cli_pretexts import DEFAULT_PRETEXT, add_pretext_flags
+from nnunet_genesis.cli_pretexts import add_pretext_flags
 from nnunet_genesis.cli_probe import add_probe_command
 from nnunet_genesis.cli_sources import add_source_flags
 from nnunet_genesis.cli_submit import add_submit_command
 from nnunet_genesis.cli_trainers import add_trainer_commands
 from nnunet_genesis.cli_unlabeled import add_unlabeled_command
 from nnunet_genesis.cli_weights import add_weight_commands
-from nnunet_genesis.config import OPTIMIZERS, PRECISIONS
+from nnunet_genesis.config import DEFAULT_PRETEXT, OPTIMIZERS, PRECISIONS
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.pretraining.interruption import EXIT_INTERRUPTED, EXIT_REQUEUE, StoppedEarly, StopRequest
 from nnunet_genesis.pretraining.processes import is_first_process, loader_workers, may_be_restarted
@@ -115,7 +115,7 @@ def _genesis_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nnunet-genesis {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser(
-        "demo", help="make synthetic CT scans and run the whole pipeline on the CPU, in about a quarter of an hour"
+        "demo", help="make synthetic CT scans and run the whole pipeline on the CPU, in about 10 minutes"
     )
     demo.add_argument("--output", type=Path, default=Path("demo_report"), help="new folder (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0, help="default: 0")
@@ -165,8 +165,7 @@ def _run_pretraining(options: argparse.Namespace, command: str, stop: StopReques
     planned = load_planned_configuration(options.dataset, options.plans, options.configuration, needs_cases=False)
     stored: dict[str, Any] | None = None
     pretext = options.pretext or DEFAULT_PRETEXT
-    folder = checkpoint.folder_name(pretext, planned.plans_name, planned.configuration)
-    output = options.output or planned.results_folder / folder
+    output = options.output or planned.pretraining_folder(pretext, options.exclude_fold)
     workers = choose_workers(options.workers, loader_workers())
     if may_be_restarted() and was_begun_by(output, os.environ["TORCHELASTIC_RUN_ID"]):
         options.continue_run, options.overwrite = True, False
@@ -195,7 +194,8 @@ def _run_pretraining(options: argparse.Namespace, command: str, stop: StopReques
     if finished and is_first:
         sys.stdout.write(f"{output / checkpoint.FINAL_NAME}\n")
         if options.output is not None:
-            sys.stderr.write(f"to train from it: export nnUNet_genesis_checkpoint={output / checkpoint.FINAL_NAME}\n")
+            final = shlex.quote(str((output / checkpoint.FINAL_NAME).absolute()))
+            sys.stderr.write(f"to train from it: export nnUNet_genesis_checkpoint={final}\n")
     return finished
 
 

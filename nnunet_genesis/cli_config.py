@@ -6,9 +6,9 @@ import math
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.cli_pretexts import DEFAULT_PRETEXT, resolve_pretext
+from nnunet_genesis.cli_pretexts import resolve_pretext
 from nnunet_genesis.cli_sources import resolve_sources
-from nnunet_genesis.config import DEFAULT_LEARNING_RATES, PretrainingConfig
+from nnunet_genesis.config import DEFAULT_LEARNING_RATES, DEFAULT_PRETEXT, PretrainingConfig
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.processes import count_processes
 

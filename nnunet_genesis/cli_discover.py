@@ -39,7 +39,6 @@ def add_discover_command(commands: Any) -> None:
 
 
 def _discover(options: argparse.Namespace) -> int:
-    from nnunet_genesis.checkpoint import folder_name
     from nnunet_genesis.plans import load_planned_configuration
 
     workers = choose_workers(options.workers, count_cores())
@@ -53,7 +52,7 @@ def _discover(options: argparse.Namespace) -> int:
     from nnunet_genesis.pretraining.source_folders import find_source_folders
     from nnunet_genesis.pretraining.sources import open_sources
 
-    folder = options.output or planned.results_folder / folder_name(PRETEXT, planned.plans_name, planned.configuration)
+    folder = options.output or planned.pretraining_folder(PRETEXT, config.exclude_fold)
     folders = find_source_folders(planned, config)
     sources = open_sources(planned, config, folders, workers=workers, show_progress=True)
     discovery = prepare_pretext(config, planned, sources, folders=folders, folder=folder, workers=workers)

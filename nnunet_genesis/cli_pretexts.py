@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.config import PRETEXTS, PretrainingConfig
+from nnunet_genesis.config import DEFAULT_PRETEXT, PRETEXTS, PretrainingConfig
 from nnunet_genesis.errors import SetupError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
-
-DEFAULT_PRETEXT = "models-genesis"
 
 
 @dataclass(frozen=True)

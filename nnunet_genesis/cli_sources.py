@@ -40,7 +40,7 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
         choices=tuple(SOURCE_WEIGHTS),
         help="how often each source is drawn from: "
         + "; ".join(f"{name}: {meaning}" for name, meaning in SOURCE_WEIGHTS.items())
-        + " (default: sqrt)",
+        + " (default: sqrt; of universal-model: modality)",
     )
     add(
         "--single-channel",

@@ -161,7 +161,6 @@ def _list_pools(options: argparse.Namespace, planned: PlannedConfiguration) -> d
 
 def _build_options(options: argparse.Namespace, planned: PlannedConfiguration) -> BuildOptions:
     from nnunet_genesis.pretraining.unlabeled import build, exclusion
-    from nnunet_genesis.scans.voxel_hash import channel_keys
 
     settings = build.BuildOptions(
         workers=options.workers or preprocessing_workers(),
@@ -176,8 +175,6 @@ def _build_options(options: argparse.Namespace, planned: PlannedConfiguration) -
     if options.exclude is not None:
         endings = build.reader_endings(planned)
         excluded.update(exclusion.keys_of_list(planned, options.exclude, settings, endings=endings))
-    for key, what in list(excluded.items()) if options.single_channel else ():
-        excluded.update(dict.fromkeys(channel_keys(key), what))
     flags = [f"--exclude-fold {options.exclude_fold}"] if options.exclude_fold is not None else []
     flags += [f"--exclude {options.exclude.absolute()}"] if options.exclude is not None else []
     return replace(settings, excluded=excluded, exclusions=tuple(flags))

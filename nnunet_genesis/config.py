@@ -20,6 +20,7 @@ PRETEXTS = {
     "masked": "restore hidden blocks (arXiv 2410.23132)",
     "masked-genesis": "restore hidden blocks, and visible ones from distortions",
 }
+DEFAULT_PRETEXT = "models-genesis"
 OPTIMIZERS = ("adamw", "sgd")
 ADVERSARIES = {"discriminant": 1.0, "classifier": 0.1}
 """What hides the modality in the Universal Model, and how strongly where nothing is said (ours)."""

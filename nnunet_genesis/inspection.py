@@ -79,7 +79,7 @@ def describe_transfer(
     Raises:
         SetupError: If there is no such network.
     """
-    networks = list_planned_networks(dataset)
+    networks = list_planned_networks(dataset, plans_name)
     wanted = next((one for one in networks if (one.plans_name, one.configuration) == (plans_name, configuration)), None)
     if wanted is None:
         there = "\n".join(f"    -p {one.plans_name} -c {one.configuration}" for one in networks)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nnunet_genesis.errors import GenesisError
-from nnunet_genesis.json_reading import read_json_object
+from nnunet_genesis.errors import GenesisError, printable
 from nnunet_genesis.networks import build_planned_network
 from nnunet_genesis.nnunet_folders import find_dataset_folder
 from nnunet_genesis.plans import read_channel_names
-from nnunet_genesis.plans_files import plan_again, read_dataset_json, unusable_plans
+from nnunet_genesis.plans_files import find_plans, read_dataset_json, unusable_plans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-_NO_PLANS = ("dataset.json", "splits_final.json", "dataset_fingerprint.json")
+LOGGER = logging.getLogger("nnunet_genesis")
 
 
 @dataclass(frozen=True)
@@ -59,27 +59,29 @@ class PlannedNetwork:
         return build_planned_network(self.architecture, self.input_channels, self.num_outputs, self.file)
 
 
-def list_planned_networks(dataset_name_or_id: str) -> list[PlannedNetwork]:
+def list_planned_networks(dataset_name_or_id: str, asked: str | None = None) -> list[PlannedNetwork]:
     """All networks of all plans of a dataset, sorted by name.
 
+    Args:
+        dataset_name_or_id: ``Dataset004_Hippocampus`` or ``4``.
+        asked: Name of the plans that are needed. Others that cannot be used are left out, with a warning.
+
     Raises:
-        SetupError: If the dataset is unknown, or a file of it cannot be used.
+        SetupError: If the dataset is unknown, or its description or the plans that are asked for cannot be used.
     """
     folder = find_dataset_folder(dataset_name_or_id)
     dataset_json = read_dataset_json(folder / "dataset.json")
     networks: list[PlannedNetwork] = []
-    for file in sorted(folder.glob("*.json")):
-        if file.name in _NO_PLANS:
-            continue
-        plans = read_json_object(file, plan_again(folder.name))
-        if "configurations" not in plans or "plans_name" not in plans:
+    for file, plans in find_plans(folder, asked):
+        if "plans_name" not in plans:
             continue
         try:
             networks += _networks_of(plans, dataset_json, file)
-        except GenesisError:
-            raise
         except Exception as error:
-            raise unusable_plans(error, file) from error
+            told = error if isinstance(error, GenesisError) else unusable_plans(error, file)
+            if file.stem == asked:
+                raise told from error
+            LOGGER.warning("%s is left out: %s", printable(file.name), printable(told.problem))
     return networks
 
 

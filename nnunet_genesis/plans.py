@@ -9,11 +9,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.checkpoint import folder_name
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.json_reading import read_json_object
 from nnunet_genesis.networks import build_planned_network
 from nnunet_genesis.nnunet_folders import find_dataset_name, folder_from_environment
-from nnunet_genesis.plans_checks import check_planned, is_plain_name, is_side
+from nnunet_genesis.plans_checks import check_planned, check_plans_name, is_plain_name, is_side
 from nnunet_genesis.plans_files import plan_again, read_dataset_json, read_splits, unusable_plans
 from nnunet_genesis.preprocessing_facts import describe_preprocessing
 from nnunet_genesis.upstream import check_upstream
@@ -71,6 +72,10 @@ class PlannedConfiguration:
     def pools_folder(self) -> Path:
         """Folder of the pools of unlabeled scans, each a folder of its own."""
         return self.dataset_folder / f"{self.data_identifier}__unlabeled"
+
+    def pretraining_folder(self, pretext: str, exclude_fold: int | None) -> Path:
+        """Where a pretraining is written unless the user names another folder."""
+        return self.results_folder / folder_name(pretext, self.plans_name, self.configuration, exclude_fold)
 
     @property
     def num_channels(self) -> int:
@@ -177,6 +182,7 @@ def load_planned_configuration(
     configuration: str = "3d_fullres",
     *,
     needs_cases: bool = True,
+    needs_own_name: bool = True,
 ) -> PlannedConfiguration:
     """Open a preprocessed dataset under one configuration of its plans.
 
@@ -185,10 +191,12 @@ def load_planned_configuration(
         plans_name: Plans identifier.
         configuration: Configuration name.
         needs_cases: Whether the dataset's own cases must be preprocessed; without, only its plans are needed.
+        needs_own_name: Whether the plans must call themselves what their file is called; without, nothing may be
+            trained by them, only their preprocessed cases are read.
 
     Raises:
         SetupError: If an environment variable, the dataset, the plans, the configuration or the preprocessed folder
-            is missing; the message names the command that makes it.
+            is missing, or the plans have another name than their file; the message names what mends it.
     """
     preprocessed = folder_from_environment("nnUNet_preprocessed")
     results = folder_from_environment("nnUNet_results", must_exist=False)
@@ -227,6 +235,8 @@ def load_planned_configuration(
             where=plans_file,
             mend="-c with one of these",
         )
+    if needs_own_name:
+        check_plans_name(plans, plans_file)
     check_upstream("plans")
     try:
         planned = _planned(plans, dataset_json, configuration, plans_file, results)

@@ -55,6 +55,30 @@ def check_planned(planned: PlannedConfiguration, where: Path, mend: str) -> None
         )
 
 
+def check_plans_name(plans: Mapping[str, Any], where: Path) -> None:
+    """Refuse plans that have another name than their file, as an edited copy has.
+
+    nnU-Net opens plans by the file's name, but files what it trains by them under the name inside: its training would
+    look for another pretraining than the one that was made by this file.
+
+    Args:
+        plans: Content of the file.
+        where: The file.
+
+    Raises:
+        SetupError: Naming both.
+    """
+    name = plans.get("plans_name")
+    if name != where.stem:
+        told = "no plans_name" if name is None else f"plans_name {str(name)[:100]!r}"
+        raise SetupError(
+            f"the file {where.name} holds {told}, not {where.stem!r}: what nnU-Net trains by it is filed under the name"
+            " inside, and a pretraining is looked for under that name, too",
+            where=where,
+            mend=f"set plans_name to {where.stem!r} in {where}",
+        )
+
+
 def check_dataset_json(content: Mapping[str, Any], where: Path, mend: str) -> None:
     """Refuse a dataset.json whose channels, labels or file ending are none.
 

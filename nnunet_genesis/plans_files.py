@@ -9,6 +9,7 @@ from nnunet_genesis.json_reading import read_json, read_json_object
 from nnunet_genesis.plans_checks import check_dataset_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -22,6 +23,33 @@ def read_dataset_json(file: Path) -> dict[str, Any]:
     content = read_json_object(file, mend)
     check_dataset_json(content, file, mend)
     return content
+
+
+def find_plans(folder: Path, asked: str | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The plans in the folder of a preprocessed dataset, sorted by name.
+
+    Files that hold no object with configurations are no plans, like ``splits_final.json`` and what anybody keeps
+    beside it, and are passed over.
+
+    Args:
+        folder: ``nnUNet_preprocessed/DATASET``.
+        asked: Name of the plans that must be readable, if they are there.
+
+    Yields:
+        File, and what it holds.
+
+    Raises:
+        SetupError: If the file of the plans that are asked for cannot be read, or holds no object.
+    """
+    for file in sorted(folder.glob("*.json")):
+        try:
+            content = read_json_object(file, plan_again(folder.name))
+        except SetupError:
+            if file.stem == asked:
+                raise
+            continue
+        if isinstance(content.get("configurations"), dict):
+            yield file, content
 
 
 def read_splits(file: Path) -> list[dict[str, Any]]:

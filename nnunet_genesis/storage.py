@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import getpass
 import os
+import shlex
 import shutil
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def storage_error(error: OSError, file: Path, needed: int | None = None) -> Stor
     mend: str | None = None
     if error.errno == errno.ENOSPC:
         problem = f"the disk is full{takes}, {in_words(shutil.disk_usage(folder).free)} are free"
-        mend = f"free space: df -h {folder}"
+        mend = f"free space: df -h {shlex.quote(str(folder))}"
     elif error.errno == getattr(errno, "EDQUOT", None):
         problem, mend = f"your quota is used up{takes}", "remove files of yours: quota -s"
     elif error.errno == errno.EFBIG:
@@ -79,7 +80,7 @@ def check_free_space(folder: Path, needed: int, purpose: str) -> None:
         raise StorageError(
             f"{purpose} takes up to {in_words(needed)}, {in_words(free)} are free",
             where=folder,
-            mend=f"free space there (df -h {folder}), or --output on another disk",
+            mend=f"free space there (df -h {shlex.quote(str(folder))}), or --output on another disk",
         )
 
 

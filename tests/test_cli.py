@@ -28,8 +28,8 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_dataset(tmp_path, smooth_cases(6, (8, 20, 20)), (8, 16, 16), monkeypatch)
 
 
-def output_folder(tmp_path: Path) -> Path:
-    folder = "GenesisPretraining_models-genesis__nnUNetPlans__3d_fullres"
+def output_folder(tmp_path: Path, without: str = "") -> Path:
+    folder = f"GenesisPretraining_models-genesis__nnUNetPlans__3d_fullres{without}"
     return tmp_path / "nnUNet_results" / DATASET / folder
 
 
@@ -53,7 +53,7 @@ def test_run_leaves_everything_a_person_looks_at(
 def test_checkpoint_says_where_it_comes_from(dataset: Path, tmp_path: Path) -> None:
     (dataset / "splits_final.json").write_text(json.dumps([{"train": [], "val": ["case_002"]}]))
     assert pretrain(*RUN, "--exclude-fold", "0") == 0
-    content = checkpoint.read(output_folder(tmp_path) / "checkpoint_final.pth")
+    content = checkpoint.read(output_folder(tmp_path, "__without_fold_0") / "checkpoint_final.pth")
     genesis = content["genesis"]
     assert (genesis["dataset"], genesis["plans"], genesis["configuration"]) == (DATASET, "nnUNetPlans", "3d_fullres")
     assert (genesis["pretext"], genesis["seed"], genesis["epochs"], genesis["steps"]) == ("models-genesis", 3, 2, 4)
@@ -241,8 +241,13 @@ def test_continuing_where_nothing_is_starts_loudly(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dataset.is_dir()
+    other = output_folder(tmp_path, "__without_fold_0")
+    other.mkdir(parents=True)
+    (other / "checkpoint_latest.pth").touch()
     assert pretrain(*RUN, "--c") == 0
-    assert "there is no checkpoint to continue from" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "there is no checkpoint to continue from" in told
+    assert f"another one is unfinished (other flags?): {other / 'checkpoint_latest.pth'}" in told
     assert (output_folder(tmp_path) / "checkpoint_final.pth").is_file()
 
 

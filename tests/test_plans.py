@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.planned_networks import list_planned_networks
 from nnunet_genesis.plans import list_cases, load_planned_configuration
 from tests.preprocessed import DATASET, smooth_cases, tiny_plans, write_dataset
 
@@ -96,6 +97,39 @@ def test_every_missing_thing_is_named_with_the_command_that_makes_it(
     assert "export nnUNet_results=" in message("777")
     monkeypatch.setenv("nnUNet_preprocessed", "/nowhere")
     assert "nnUNet_preprocessed names no folder" in message("777")
+
+
+def test_plans_that_were_copied_without_their_name_are_refused(dataset: Path) -> None:
+    """nnU-Net would look for the pretraining of nnUNetPlans."""
+    file = dataset / "myPlans.json"
+    plans = tiny_plans(PATCH, 4)
+    file.write_text(json.dumps(plans))
+    with pytest.raises(SetupError, match=r"myPlans\.json holds plans_name 'nnUNetPlans', not 'myPlans'") as raised:
+        load_planned_configuration("777", "myPlans")
+    assert raised.value.where == file
+    assert raised.value.mend == f"set plans_name to 'myPlans' in {file}"
+    del plans["plans_name"]
+    file.write_text(json.dumps(plans))
+    with pytest.raises(SetupError, match="holds no plans_name"):
+        load_planned_configuration("777", "myPlans")
+    file.write_text(json.dumps({**plans, "plans_name": "myPlans"}))
+    assert load_planned_configuration("777", "myPlans").plans_name == "myPlans"
+
+
+def test_files_beside_the_plans_are_in_nobodys_way(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (dataset / "splits_final_old.json").write_text('[{"train": ["a"], "val": ["b"]}]')
+    (dataset / "notes.json").write_text("half of an obj")
+    (dataset / "configurations.json").write_text('{"configurations": ["3d_fullres"], "plans_name": "x"}')
+    plans = json.loads((dataset / "nnUNetPlans.json").read_text())
+    del plans["configurations"]["3d_fullres"]["patch_size"]
+    (dataset / "ownPlans.json").write_text(json.dumps(plans))
+    (network,) = list_planned_networks("777", "nnUNetPlans")
+    assert (network.plans_name, network.configuration) == ("nnUNetPlans", "3d_fullres")
+    assert "ownPlans.json is left out: the plans cannot be used: KeyError: 'patch_size'" in caplog.text
+    with pytest.raises(SetupError, match="the plans cannot be used: KeyError: 'patch_size'"):
+        list_planned_networks("777", "ownPlans")
+    with pytest.raises(SetupError, match="is no JSON object but list"):
+        list_planned_networks("777", "splits_final_old")
 
 
 def test_configurations_inherit(dataset: Path) -> None:

@@ -16,7 +16,7 @@ from nnunet_genesis import __version__
 from nnunet_genesis.benchmark.workspace import preprocessed_folder
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.trainers.cpu_autocast import CPU_AUTOCAST_VARIABLE
-from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE
+from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, VALIDATION_ONLY
 from nnunet_genesis.trainers.pretrained_file import CHECKPOINT_VARIABLE
 from nnunet_genesis.trainers.seeding import SEED_VARIABLE
 
@@ -71,7 +71,7 @@ def training_command(run: Run, record: Record, folder: Path, run_folder: RunFold
     )
     told = record.initialisations.get(run.key.initialisation)
     # What the check before all trainings let through is not refused by the trainer.
-    is_strict = told is not None and not told["unchecked"] and not told["saw_images_of_imagesTs"]
+    is_strict = told is not None and not told["unchecked"]
     return Command(
         words,
         {
@@ -79,7 +79,7 @@ def training_command(run: Run, record: Record, folder: Path, run_folder: RunFold
             "nnUNet_results": str(run_folder.results.absolute()),
             CHECKPOINT_VARIABLE: None if told is None else told["file"],
             SEED_VARIABLE: str(run.key.seed),
-            REFUSE_VARIABLE: "1" if is_strict else None,
+            REFUSE_VARIABLE: VALIDATION_ONLY if is_strict else None,
             CPU_AUTOCAST_VARIABLE: settings.cpu_autocast,
         },
     )

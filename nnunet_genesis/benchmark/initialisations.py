@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.config import DEFAULT_PRETEXT
 from nnunet_genesis.errors import SetupError
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def examine(
     source = open_source(candidate.file)
     share = _check_fit(source, planned, full=full)
     leaks = _check_leaks(source.facts, candidate, planned, settings, exclude_file=exclude_file)
-    notes = [reason for reason in leaks.unchecked if not reason.startswith("imagesTs")]
+    notes = leaks.unchecked  # no benchmark is judged on imagesTs
     if notes and not trust:
         raise SetupError(
             f"{candidate.name}: whether pretraining saw the test cases cannot be told:\n"
@@ -100,7 +102,7 @@ def _check_fit(source: SourceModel, planned: PlannedConfiguration, *, full: bool
 
     network = next(
         one
-        for one in list_planned_networks(planned.dataset_name)
+        for one in list_planned_networks(planned.dataset_name, planned.plans_name)
         if (one.plans_name, one.configuration) == (planned.plans_name, planned.configuration)
     )
     report, refused = try_transfer(source, network, "full" if full else "encoder", allows_partial())
@@ -145,11 +147,12 @@ def _check_leaks(
 
 
 def pretraining_command(planned: PlannedConfiguration, exclude_file: Path, pretext: str | None = None) -> str:
-    """The command that pretrains without the test cases."""
+    """The command that pretrains without the test cases, into a folder beside their list."""
     method = f" --pretext {pretext}" if pretext else ""
+    output = exclude_file.with_name(f"pretraining_{pretext or DEFAULT_PRETEXT}")
     return (
         f"genesis-pretrain-nnunet {planned.dataset_name} -c {planned.configuration} -p {planned.plans_name}{method}"
-        f" --exclude {exclude_file}"
+        f" --exclude {shlex.quote(str(exclude_file))} --output {shlex.quote(str(output))}"
     )
 
 

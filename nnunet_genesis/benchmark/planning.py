@@ -181,7 +181,7 @@ def write_test_cases(folder: Path, settings: BenchmarkSettings, planned: Planned
         *settings.left_out,
     ]
     with replacing(file) as part:
-        part.write_text("\n".join(lines) + "\n")
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
 
 

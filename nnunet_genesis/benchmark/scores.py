@@ -46,6 +46,7 @@ class CaseScore:
         label: Name of the class, as in dataset.json.
         metric: ``dice`` or ``nsd``, in [0, 1], larger is better; ``hd95`` in mm, smaller is better.
         value: NaN where it is not defined, e.g. the Dice where neither prediction nor reference has the class.
+        in_reference: Whether the reference of the case has the class; None in tables of versions that did not keep it.
     """
 
     run: RunKey
@@ -54,6 +55,7 @@ class CaseScore:
     label: str
     metric: str
     value: float
+    in_reference: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -76,28 +78,39 @@ class EpochScore:
 _RUN_COLUMNS = [field.name for field in fields(RunKey)]
 _CASE_COLUMNS = [*_RUN_COLUMNS, *(field.name for field in fields(CaseScore)[1:])]
 _WHOLE_NUMBERS, _NUMBERS = {"labelled", "seed", "epoch"}, {"value", "pseudo_dice"}
+_IN_REFERENCE = "in_reference"
+_TRUTH = {"": None, "0": False, "1": True}
 _MEND = "run `genesis benchmark DATASET` again: it collects the scores of the finished runs anew"
 _EPOCH_COLUMNS = [*_RUN_COLUMNS, *(field.name for field in fields(EpochScore)[1:])]
 
 
 def write_case_scores(scores: Iterable[CaseScore], file: Path) -> None:
-    """Write a table with a line per value; what is not defined is left empty."""
+    """Write a table with a line per value; what is not defined or not known is left empty."""
+    truth = {value: text for text, value in _TRUTH.items()}
     lines = [
-        [*asdict(score.run).values(), score.case, score.group, score.label, score.metric, _text(score.value)]
+        [
+            *asdict(score.run).values(),
+            *(score.case, score.group, score.label, score.metric, _text(score.value), truth[score.in_reference]),
+        ]
         for score in scores
     ]
     _write(_CASE_COLUMNS, lines, file)
 
 
 def read_case_scores(file: Path) -> list[CaseScore]:
-    """Read what `write_case_scores` wrote.
+    """Read what `write_case_scores` wrote, now or before it kept whether the reference has the class.
 
     Raises:
         DataError: If a column is missing or a value is no number.
     """
     return [
-        CaseScore(_run(line), line["case"], line["group"], line["label"], line["metric"], _number(line["value"]))
-        for line in _read(_CASE_COLUMNS, file)
+        CaseScore(
+            _run(line),
+            *(line["case"], line["group"], line["label"], line["metric"]),
+            _number(line["value"]),
+            _TRUTH[line.get(_IN_REFERENCE, "")],
+        )
+        for line in _read(_CASE_COLUMNS, file, optional=_IN_REFERENCE)
     ]
 
 
@@ -132,29 +145,29 @@ def _number(text: str) -> float:
 
 
 def _write(columns: list[str], lines: list[list[object]], file: Path) -> None:
-    with replacing(file) as part, part.open("w", newline="") as stream:
+    with replacing(file) as part, part.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(columns)
         writer.writerows(lines)
 
 
-def _read(columns: list[str], file: Path) -> list[dict[str, str]]:
+def _read(columns: list[str], file: Path, optional: str = "") -> list[dict[str, str]]:
     try:
         with file.open(newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
             header, lines = list(reader.fieldnames or []), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"the table cannot be read ({error})", where=file, mend=_MEND) from error
-    missing = [column for column in columns if column not in header]
+    missing = [column for column in columns if column not in (*header, optional)]
     if missing:
         raise DataError(
             f"no table of a benchmark: the column(s) {', '.join(missing)} are missing", where=file, mend=_MEND
         )
     for number, line in enumerate(lines, start=2):
         for column in columns:
-            if not _is_valid(line[column], column):
+            if column in header and not _is_valid(line[column], column):
                 raise DataError(
-                    f"'{line[column]}' in the column {column} is no number",
+                    f"'{line[column]}' in the column {column} is no {'0 or 1' if column == optional else 'number'}",
                     where=f"{file}, line {number}",
                     mend=_MEND,
                 )
@@ -169,6 +182,8 @@ def _is_valid(text: str | None, column: str) -> bool:
             int(text)
         elif column in _NUMBERS:
             _number(text)
+        elif column == _IN_REFERENCE:
+            return text in _TRUTH
     except ValueError:
         return False
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def is_predicted(run: Run, record: Record, run_folder: RunFolder) -> bool:
     if not (fold / "checkpoint_final.pth").is_file():
         return False
     try:
-        return set(_read_dice(fold, record.labels)) == set(record.settings.test_cases)
+        return set(_read_evaluation(fold, record.labels)) == set(record.settings.test_cases)
     except (OSError, ValueError, KeyError):
         return False
 
@@ -77,21 +77,24 @@ def score_run(run: Run, record: Record, run_folder: RunFolder, dataset_folder: P
     check_upstream("benchmark")
     fold = fold_folder(run, record, run_folder)
     try:
-        dice = _read_dice(fold, record.labels)
+        evaluated = _read_evaluation(fold, record.labels)
         logged = _read_log(fold / "checkpoint_final.pth")
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f"what {run.identifier} has measured cannot be read ({type(error).__name__}: {error})", where=fold
         ) from error
-    missing = sorted(set(record.settings.test_cases) - set(dice))
+    missing = sorted(set(record.settings.test_cases) - set(evaluated))
     if missing:
         raise DataError(f"{len(missing)} test case(s) were not predicted, the first is {missing[0]}", where=fold)
     scores: list[CaseScore] = []
     for case in record.settings.test_cases:
         group = record.settings.groups[case]
-        values = [(label, DICE, value) for label, value in dice[case].items()]
+        values = [(label, DICE, one.dice) for label, one in evaluated[case].items()]
         values += _surface_values(case, fold / "validation", record, dataset_folder)
-        scores += [CaseScore(run.key, case, group, label, metric, value) for label, metric, value in values]
+        scores += [
+            CaseScore(run.key, case, group, label, metric, value, evaluated[case][label].in_reference)
+            for label, metric, value in values
+        ]
     write_epoch_scores(_epoch_scores(run, record, logged), run_folder.epochs_file)
     write_case_scores(scores, run_folder.scores_file)
     seconds = np.subtract(logged["epoch_end_timestamps"], logged["epoch_start_timestamps"])
@@ -110,19 +113,34 @@ def remove_checkpoints(run_folder: RunFolder, keep: str) -> None:
             file.unlink(missing_ok=True)
 
 
-def _read_dice(fold: Path, labels: Mapping[str, Sequence[int]]) -> dict[str, dict[str, float]]:
-    """Dice of every class of every case; NaN where neither segmentation has it."""
+class _Evaluated(NamedTuple):
+    """What nnU-Net found for one class of one case.
+
+    Attributes:
+        dice: NaN where neither segmentation has the class.
+        in_reference: Whether the reference has it, in voxels that are not ignored.
+    """
+
+    dice: float
+    in_reference: bool
+
+
+def _read_evaluation(fold: Path, labels: Mapping[str, Sequence[int]]) -> dict[str, dict[str, _Evaluated]]:
+    """What nnU-Net found for every class of every case."""
     from nnunetv2.evaluation.evaluate_predictions import load_summary_json
 
     ending = str(read_dataset_json(fold.parent / "dataset.json")["file_ending"])
-    dice: dict[str, dict[str, float]] = {}
+    evaluated: dict[str, dict[str, _Evaluated]] = {}
     for entry in load_summary_json(str(fold / "validation" / "summary.json"))["metric_per_case"]:
         metrics = {
             tuple(sorted(key)) if isinstance(key, tuple) else (key,): values for key, values in entry["metrics"].items()
         }
         case = Path(entry["prediction_file"]).name.removesuffix(ending)
-        dice[case] = {label: float(metrics[tuple(values)]["Dice"]) for label, values in labels.items()}
-    return dice
+        found = {label: metrics[tuple(values)] for label, values in labels.items()}
+        evaluated[case] = {
+            label: _Evaluated(float(one["Dice"]), float(one["n_ref"]) > 0) for label, one in found.items()
+        }
+    return evaluated
 
 
 def _surface_values(

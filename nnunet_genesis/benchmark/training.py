@@ -141,16 +141,24 @@ def count_epochs(log_file: Path) -> int:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a training and its loader processes, where it has not ended."""
-    for what in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+    """End a training where it has not ended, and whatever it left running."""
+    last = getattr(signal, "SIGKILL", signal.SIGTERM)
+    for what in (signal.SIGTERM, last):
         if process.poll() is None:
-            if hasattr(os, "killpg"):
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, what)
-            else:
-                process.terminate()
+            _send(process, what)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=_PATIENCE_SECONDS)
+    # Loader processes outlive a training that is killed, e.g. for want of memory, and keep memory and the lock.
+    _send(process, last)
+
+
+def _send(process: subprocess.Popen[bytes], what: signal.Signals) -> None:
+    """Send a signal to a training and its loader processes."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):  # the latter of macOS, where only zombies are left
+            os.killpg(process.pid, what)  # the session that it was started in
+    else:
+        process.terminate()
 
 
 def _keep_scan_keys(user_results: Path, run_folder: RunFolder) -> None:

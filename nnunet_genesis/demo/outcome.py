@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from nnunet_genesis import report_page as report
+from nnunet_genesis.checkpoint import folder_name
 from nnunet_genesis.demo import commands, figures, results, settings
 from nnunet_genesis.demo.pipeline import TRAINERS, describe_edits, predictions_folder
 from nnunet_genesis.errors import GenesisError
@@ -121,7 +122,7 @@ def _write_pictures(output: Path, dice: dict[str, dict[str, dict[str, float]]]) 
     data = output / "data"
     raw, trained = data / "nnUNet_raw" / settings.DATASET, data / "nnUNet_results" / settings.DATASET
     chosen = f"{settings.PLANS}__{settings.CONFIGURATION}"
-    pretraining = _only(trained, f"GenesisPretraining_*__{chosen}")
+    pretraining = _only(trained, folder_name("*", settings.PLANS, settings.CONFIGURATION, settings.FOLD))
     shutil.copyfile(pretraining / "restorations.png", output / "restorations.png")
     shutil.copyfile(pretraining / "progress.png", output / "pretraining.png")
     curves = {}

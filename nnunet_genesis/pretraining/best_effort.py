@@ -107,7 +107,7 @@ class LogFile(logging.Handler):
         """Append; where that fails, say so on the screen once."""
         missing = f"({self._lost} earlier line(s) could not be written)\n" if self._lost else ""
         try:
-            with self.file.open("a") as stream:
+            with self.file.open("a", encoding="utf-8", errors="backslashreplace") as stream:
                 stream.write(f"{missing}{self.format(record)}\n")
         except OSError as error:
             if not self._lost:

@@ -45,11 +45,14 @@ def warn_of_collapse(history: Sequence[dict[str, Any]], baselines: Baselines) ->
     problem = find_collapse(history, baselines)
     if problem is not None and not (len(history) > 1 and history[-2].get("collapsed")):
         LOGGER.warning(
-            "epoch %d: %s, for %d epochs now: the network learns nothing of use.\n"
-            "  Look at restorations.png and at your patches (genesis preview); then start anew (--overwrite) with a"
-            " lower --lr or another --pretext.",
+            "epoch %d: %s, for %d epochs now (training %.4g): the network has learned nothing yet that holds for other"
+            " scans.\n"
+            "  Look at restorations.png and at your patches (genesis preview). Where the training loss falls all the"
+            " same, the held-out scans are unlike the others, or too few to tell (--val-fraction); where it does not,"
+            " start anew (--overwrite) with a lower --lr or another --pretext.",
             history[-1]["epoch"] + 1,
             problem,
             EPOCHS_IN_A_ROW,
+            history[-1].get("train_restoration", history[-1]["train_loss"]),
         )
     return problem is not None

@@ -150,7 +150,7 @@ class Monitor:
 
 def write_csv(file: Path, history: Sequence[dict[str, Any]]) -> None:
     """Write one row per finished epoch."""
-    with file.open("w", newline="") as stream:
+    with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(history[-1]))
         writer.writeheader()
         writer.writerows(history)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from nnunet_genesis import checkpoint
 from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.pretraining.background import describe_background
 from nnunet_genesis.pretraining.case_samples import sample_intensities
@@ -55,7 +54,7 @@ def preview(planned: PlannedConfiguration, config: PretrainingConfig, output: Pa
         planned, samples = learned_plans(planned, config), join_channels(samples)
     intensities = measure_range(planned, samples)
     # What a pretext prepares is kept where pretraining will look for it.
-    kept = planned.results_folder / checkpoint.folder_name(config.pretext, planned.plans_name, planned.configuration)
+    kept = planned.pretraining_folder(config.pretext, config.exclude_fold)
     prepared = prepare_pretext(config, planned, sources, folders=folders, folder=kept, workers=workers)
     pretext = build_pretext(config, planned, intensities, prepared)
     dataset = pretext.training_patches(sources, config)

@@ -30,8 +30,11 @@ def may_be_restarted() -> bool:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the first of its run, by the environment that its launcher made."""
-    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+    """Whether this process is the first of its run, by the environment that its launcher made.
+
+    SLURM's variables do not count: several tasks of one job may be runs of their own.
+    """
+    for variable in ("RANK", "LOCAL_RANK"):
         if variable in os.environ:
             return os.environ[variable] == "0"
     return True

@@ -187,6 +187,8 @@ def _run(
 ) -> bool:
     if options.continue_run and resumed is None:
         LOGGER.warning("--c: there is no checkpoint to continue from in %s, starting a new run", options.output)
+        for file in sorted(options.output.parent.glob(f"{checkpoint.FOLDER_PREFIX}*/{checkpoint.LATEST_NAME}")):
+            LOGGER.warning("  another one is unfinished (other flags?): %s", file)
     sources = on_first_process(
         fabric,
         lambda: open_sources(

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import checkpoint
@@ -219,13 +220,16 @@ class RunFiles:
         written = self._try(checkpoint.LATEST_NAME, content)
         if must and not written:
             self._insist(checkpoint.LATEST_NAME, content, SECONDS_TO_INSIST_WHEN_STOPPED)
-        if written and self._best is not None:
-            self._try_best(self._best)
+            written = True
+        if written:
+            self._retry_best()
         return written
 
     def write_best(self, network: nn.Module, progress: Mapping[str, Any]) -> None:
         """Write the weights with the lowest validation loss so far; where that fails, with the next save."""
-        self._try_best(self._content(network, progress))
+        content = self._content(network, progress)
+        # On a CPU the content holds the network's own tensors, which the next step changes.
+        self._best = None if self._try(checkpoint.BEST_NAME, content) else deepcopy(content)
 
     def write_final(self, network: nn.Module, progress: Mapping[str, Any]) -> Path:
         """Write the result, and remove the file for continuing, as nnU-Net does.
@@ -235,8 +239,7 @@ class RunFiles:
         """
         file = self._insist(checkpoint.FINAL_NAME, self._content(network, progress), SECONDS_TO_INSIST_WHEN_FINISHED)
         (self.folder / checkpoint.LATEST_NAME).unlink(missing_ok=True)
-        if self._best is not None:
-            self._try_best(self._best)
+        self._retry_best()
         return file
 
     def check_space(self, network: nn.Module) -> None:
@@ -258,8 +261,9 @@ class RunFiles:
             "nnssl_adaptation_plan": self.adaptation_plan,
         }
 
-    def _try_best(self, content: dict[str, Any]) -> None:
-        self._best = None if self._try(checkpoint.BEST_NAME, content) else content
+    def _retry_best(self) -> None:
+        if self._best is not None and self._try(checkpoint.BEST_NAME, self._best):
+            self._best = None
 
     def _try(self, name: str, content: dict[str, Any]) -> bool:
         now = time.monotonic()
@@ -314,7 +318,11 @@ def _first_difference(stored: Any, now: Any) -> str:
 
 
 def on_cpu(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Copy tensors to the CPU; names that share a tensor go on sharing it, so that it is stored once."""
+    """Bring tensors to the CPU; names that share a tensor go on sharing it, so that it is stored once.
+
+    Returns:
+        Copies, except of tensors that are there already: these are the network's own.
+    """
     copies: dict[tuple[int, torch.Size], torch.Tensor] = {}
     result = {}
     for name, tensor in weights.items():

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.nnunet_folders import datasets_of_id, find_dataset_folder, is_dataset_name
 from nnunet_genesis.plans import list_cases, load_planned_configuration, require_cases
+from nnunet_genesis.plans_files import find_plans
 from nnunet_genesis.preprocessing_facts import describe_differences
 from nnunet_genesis.pretraining.unlabeled.pool import Pool, find_pools, open_pools
 
@@ -128,13 +128,14 @@ def _find_agreeing_plans(planned: PlannedConfiguration, dataset: str) -> Planned
             mend=make_pool,
         ) from error
     told = []
-    for file in sorted(folder.glob("*.json"), key=lambda file: (file.stem != planned.plans_name, file.name)):
-        try:
-            configurations = list(read_json(file)["configurations"])
-        except (OSError, ValueError, TypeError, KeyError):
-            continue  # dataset.json and splits_final.json are no plans
-        for configuration in configurations:
-            other = load_planned_configuration(folder.name, file.stem, configuration, needs_cases=False)
+    for file, plans in sorted(
+        find_plans(folder), key=lambda found: (found[0].stem != planned.plans_name, found[0].name)
+    ):
+        for configuration in plans["configurations"]:
+            # Nothing is trained by these plans: a copy that kept its old name is as good as any.
+            other = load_planned_configuration(
+                folder.name, file.stem, configuration, needs_cases=False, needs_own_name=False
+            )
             differences = describe_differences(planned.preprocessing, other.preprocessing)
             differences += _compare_channels(planned, other)
             if not differences and other.cases_folder.is_dir() and list_cases(other.cases_folder):

@@ -62,7 +62,7 @@ def _read_raw(planned: PlannedConfiguration, cases: Sequence[str], workers: int)
     if problem:
         LOGGER.warning(
             "%s: the raw images cannot be compared (%s): an equal scan elsewhere is found only if it was preprocessed"
-            " to equal voxels",
+            " to equal voxels in every channel",
             planned.dataset_name,
             problem,
         )

@@ -77,7 +77,8 @@ def open_sources(
     """Index all cases, leave out those that must not be seen and those that are there twice, and split the rest.
 
     Two cases are the same scan if their raw voxels are, whatever their names, formats and headers; where raw images
-    are not at hand, if their preprocessed voxels are.
+    are not at hand, if their preprocessed voxels are. A scan is excluded if one of its raw channels is one of an
+    excluded scan: the trainer's check for leaks asks the same.
 
     Args:
         planned: The dataset's plans.
@@ -99,21 +100,21 @@ def open_sources(
         for folder in folders
     ]
     forbidden = _find_forbidden(planned, config, folders, indices, workers=workers, show_progress=show_progress)
-    # A channel of an excluded scan may be a case of its own.
+    # A channel of an excluded scan may be a case of its own, or stand beside another one, or in another place.
     forbidden |= set().union(*map(channel_keys, forbidden))
     seen: set[str] = set()
     kept: list[tuple[SourceFolder, CaseIndex, tuple[str, ...], tuple[str, ...]]] = []
     for folder, index in zip(folders, indices, strict=True):
         excluded, repeated, mask = [], [], np.zeros(len(index), dtype=bool)
         for number, name in enumerate(index.identifiers):
-            keys = index.keys(number)
-            if keys & forbidden:
+            keys, keys_with_channels = index.keys(number), index.keys_with_channels(number)
+            if keys_with_channels & forbidden:
                 excluded.append(str(name))
-            elif (index.keys_with_channels(number) if config.single_channel else keys) & seen:
+            elif (keys_with_channels if config.single_channel else keys) & seen:
                 repeated.append(str(name))
             else:
                 mask[number] = True
-                seen |= index.keys_with_channels(number)
+                seen |= keys_with_channels
         kept.append((folder, index.select(mask), tuple(excluded), tuple(repeated)))
     sources = [_split(*entry, config=config, earlier=earlier) for entry in kept if len(entry[1])]
     for folder, index, _, _ in kept:

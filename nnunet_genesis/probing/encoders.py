@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from nnunet_genesis import encoder_file, hub
-from nnunet_genesis.checkpoint import FINAL_NAME, FOLDER_PREFIX, sha256_of_file
+from nnunet_genesis.checkpoint import FINAL_NAME, pretext_of, sha256_of_file
 from nnunet_genesis.encoder import PretrainedEncoder, load_encoder
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.interop import open_source
@@ -112,6 +112,6 @@ def name_files(files: Sequence[str]) -> list[str]:
     names = []
     for file in files:
         path = PurePosixPath(str(file).replace("\\", "/"))
-        folder = path.parent.name.removeprefix(FOLDER_PREFIX).split("__")[0]
+        folder = pretext_of(path.parent.name)
         names.append(folder if path.name == FINAL_NAME and folder else f"{folder}/{path.stem}".lstrip("/"))
     return names if len(set(names)) == len(names) else [str(file) for file in files]

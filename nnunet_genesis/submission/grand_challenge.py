@@ -204,12 +204,12 @@ def _write_scripts(folder: Path, image_name: str) -> None:
     source = resources.files("nnunet_genesis.submission.container")
     values = {"@IMAGE@": image_name, "@PYTHON@": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for name in _SCRIPTS:
-        (folder / "app" / name).write_text((source / name).read_text())
+        (folder / "app" / name).write_text((source / name).read_text(encoding="utf-8"), encoding="utf-8")
     for name, target in _TEMPLATES.items():
-        text = (source / name).read_text()
+        text = (source / name).read_text(encoding="utf-8")
         for key, value in values.items():
             text = text.replace(key, value)
-        (folder / target).write_text(text)
+        (folder / target).write_text(text, encoding="utf-8")
         if target.endswith(".sh"):
             (folder / target).chmod(0o755)
     (folder / "requirements.txt").write_text("\n".join(pin_requirements("nnunetv2")) + "\n")

@@ -6,6 +6,7 @@ One folder per task, named as the task, with a prediction for each image of its 
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,8 +129,8 @@ def _find_predictions(
     if given is not None and options.postprocessing.file is not None:
         raise SetupError(
             "--predictions takes them as they are, and --postprocessing is for those that are made here",
-            mend=f"nnUNetv2_apply_postprocessing -i {given} -o POSTPROCESSED -pp_pkl_file"
-            f" {options.postprocessing.file}, then --predictions POSTPROCESSED",
+            mend=f"nnUNetv2_apply_postprocessing -i {shlex.quote(str(given))} -o POSTPROCESSED -pp_pkl_file"
+            f" {shlex.quote(str(options.postprocessing.file))}, then --predictions POSTPROCESSED",
         )
     if given is not None and not given.is_dir():
         raise SetupError("--predictions: no such folder", where=given, mend="check the path, or leave it out")

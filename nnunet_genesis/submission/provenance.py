@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis import __version__
 from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.files import write_json
-from nnunet_genesis.json_reading import read_json
-from nnunet_genesis.trainers.genesis import INIT_FILE
+from nnunet_genesis.trainers.initialization_record import read_initialization
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +38,7 @@ def describe_model(model: TrainedModel) -> dict[str, Any]:
             fold: {
                 "checkpoint": file.name,
                 "sha256": sha256_of_file(file),
-                "started_from": _read_initialization(file.parent / INIT_FILE),
+                "started_from": _tell_beginning(file.parent),
             }
             for fold, file in zip(model.folds, model.checkpoints, strict=True)
         },
@@ -76,14 +75,11 @@ def seen_test_cases(models: Sequence[Mapping[str, Any]]) -> list[str]:
     for model in models:
         for fold in model["folds"].values():
             seen.update(map(str, (fold["started_from"] or {}).get("test_cases_seen_in_pretraining") or ()))
+        if "previous_stage" in model:
+            seen.update(seen_test_cases([model["previous_stage"]]))
     return sorted(seen)
 
 
-def _read_initialization(file: Path) -> dict[str, Any] | None:
-    try:
-        told = read_json(file)
-    except (OSError, ValueError):
-        return None
-    if not isinstance(told, dict):
-        return None
-    return {name: told[name] for name in _INITIALIZATION if name in told}
+def _tell_beginning(fold_folder: Path) -> dict[str, Any] | None:
+    told = read_initialization(fold_folder)
+    return told and {name: told[name] for name in _INITIALIZATION if name in told}

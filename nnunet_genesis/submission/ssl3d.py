@@ -100,7 +100,8 @@ def find_pretraining(dataset_name_or_id: str, plans_name: str | None, configurat
     """
     name = find_dataset_folder(dataset_name_or_id).name
     results = folder_from_environment("nnUNet_results") / name
-    found = checkpoint.find_finished(results, plans_name or "*", configuration or "*")
+    chosen = plans_name or "*", configuration or "*"
+    found = sorted({*checkpoint.find_finished(results, *chosen), *checkpoint.find_finished(results, *chosen, "*")})
     if len(found) == 1:
         return found[0]
     there = "\n".join(f"    {file}" for file in found)

@@ -24,13 +24,17 @@ CPU_AUTOCAST_VARIABLE = "nnUNet_genesis_cpu_autocast"
 _PRECISIONS = {"bfloat16": torch.bfloat16}
 
 
-def read_cpu_autocast(device: torch.device) -> torch.dtype | None:
+def read_cpu_autocast(device: torch.device, recorded: str | None = None) -> torch.dtype | None:
     """The precision that the environment asks for; None for nnU-Net's own, and on other devices than a CPU.
+
+    Args:
+        device: Of the training.
+        recorded: What a run that is continued began with; it goes on so where the environment says nothing.
 
     Raises:
         SetupError: If it names an unknown one.
     """
-    name = os.environ.get(CPU_AUTOCAST_VARIABLE, "")
+    name = os.environ.get(CPU_AUTOCAST_VARIABLE) or recorded or ""
     if name and name not in _PRECISIONS:
         raise SetupError(
             f"the environment variable {CPU_AUTOCAST_VARIABLE} is '{name}': known is {', '.join(_PRECISIONS)}",

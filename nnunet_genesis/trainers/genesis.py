@@ -12,7 +12,6 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_genesis import __version__
 from nnunet_genesis.errors import GenesisError
-from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.trainers.cpu_autocast import (
     CPU_AUTOCAST_VARIABLE,
     LossInSinglePrecision,
@@ -21,6 +20,7 @@ from nnunet_genesis.trainers.cpu_autocast import (
 )
 from nnunet_genesis.trainers.grammar import TrainerRecipe
 from nnunet_genesis.trainers.initial_weights import load_pretrained_weights
+from nnunet_genesis.trainers.initialization_record import INIT_FILE, read_initialization
 from nnunet_genesis.trainers.rates import EpochRates, encoder_of, enter_epoch, group_parameters, set_trainable
 from nnunet_genesis.trainers.schedules import describe_schedule, summarise
 from nnunet_genesis.trainers.seeding import SEED_VARIABLE, Stream, number_batches, read_seed, seed_generators
@@ -29,7 +29,6 @@ from nnunet_genesis.upstream import check_upstream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INIT_FILE = "genesis_init.json"
 _FROZEN_WARNING = (
     "WARNING: _frozen never trains the encoder. It probes what pretraining taught; as a way to a good segmentation it"
     " costs much (OpenMind's comparison, read in third-party notes: mean Dice 55 frozen, 76 trained)."
@@ -74,18 +73,22 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
         if not self.recipe.schedule.is_nnunets:
             self.initial_lr = self.recipe.schedule.peak
         continued = self._weights_follow_from_nnunet_checkpoint
-        before = self._recorded_seed() if continued else None
+        began = (read_initialization(self.output_folder) or {}) if continued else {}
+        before = recorded if isinstance(recorded := began.get("seed"), int) else None
         self._seed = read_seed() if read_seed() is not None else before
         if self._seed is not None:
             seed_generators(self._seed, Stream.INITIAL_WEIGHTS)
-        self._cpu_autocast = read_cpu_autocast(self.device)
+        self._cpu_autocast = read_cpu_autocast(self.device, began.get("cpu_autocast"))
         super().initialize()
         if self._cpu_autocast is not None:
             self.loss = LossInSinglePrecision(self.loss)
             self._log(
-                f"WARNING: the network runs in {self._cpu_autocast}, because {CPU_AUTOCAST_VARIABLE} is set; nnU-Net's"
-                " own precision on a CPU is single. Compare this run only with others of the same setting."
+                f"WARNING: the network runs in {self._cpu_autocast}, because {CPU_AUTOCAST_VARIABLE} is set, or was"
+                " when this run began; nnU-Net's own precision on a CPU is single. Compare this run only with others"
+                " of the same setting."
             )
+            if began and began.get("cpu_autocast") is None:
+                self._log("WARNING: this run began in single precision.")
         if not continued:
             self._start()
         self._log(f"schedule: {summarise(self.recipe.schedule, self.num_epochs)}")
@@ -192,14 +195,6 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             **record,
         }
         Path(self.output_folder, INIT_FILE).write_text(json.dumps(record, indent=2) + "\n")
-
-    def _recorded_seed(self) -> int | None:
-        """The seed that the run in the output folder began with."""
-        try:
-            seed = read_json(Path(self.output_folder, INIT_FILE))["seed"]
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
-        return seed if isinstance(seed, int) else None
 
     def _log(self, line: str) -> None:
         self.print_to_log_file(f"nnunet-genesis: {line}")

@@ -48,6 +48,7 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         results_folder=Path(trainer.output_folder_base).parent,
         plans_name=trainer.plans_manager.plans_name,
         configuration=trainer.configuration_name,
+        fold=trainer.fold,
     )
     source = open_source(file)
     channels = read_channel_names(trainer.dataset_json)

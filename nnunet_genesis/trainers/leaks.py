@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REFUSE_VARIABLE = "nnUNet_genesis_refuse_leaks"
-"""Set to 1, a training does not start where pretraining saw what it is judged on: for benchmarks."""
+"""Set to 1, a training does not start where pretraining saw what it is judged on: for benchmarks. Set to
+`VALIDATION_ONLY`, images of imagesTs do not count."""
+VALIDATION_ONLY = "validation"
 MAX_READERS = 8
 
 
@@ -26,12 +28,14 @@ class Leaks:
     Attributes:
         validation: Validation cases of the fold.
         test: Cases of imagesTs.
-        unchecked: Sentences on what could not be compared.
+        unchecked: Sentences on what of the validation cases, or of all images, could not be compared.
+        unchecked_test: The same of imagesTs alone.
     """
 
     validation: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    unchecked_test: list[str] = field(default_factory=list)
 
     def warnings(self, fold: int | str) -> list[str]:
         """Lines for the log."""
@@ -51,7 +55,7 @@ class Leaks:
         return lines + [
             "WARNING: whether pretraining saw validation or test images under other names could not be fully checked:"
             f" {reason}"
-            for reason in self.unchecked
+            for reason in (*self.unchecked, *self.unchecked_test)
         ]
 
 
@@ -75,12 +79,13 @@ def find_leaks(
     unchecked = _describe_unknown(facts, dataset_name)
     seen = {key for scan in facts.get("scans") or () for key in channel_keys(scan)}
     test: set[str] = set()
+    unchecked_test: list[str] = []
     if seen:
-        looked_for: tuple[tuple[Part, Collection[str] | None, set[str]], ...] = (
-            ("imagesTr", validation_cases, validation),
-            ("imagesTs", None, test),
+        looked_for: tuple[tuple[Part, Collection[str] | None, set[str], list[str]], ...] = (
+            ("imagesTr", validation_cases, validation, unchecked),
+            ("imagesTs", None, test, unchecked_test),
         )
-        for part, cases, found in looked_for:
+        for part, cases, found, notes in looked_for:
             try:
                 images = try_scan_keys(
                     dataset_name,
@@ -91,14 +96,12 @@ def find_leaks(
                     shapes={key.split(":")[0] for key in seen},
                 )
             except SetupError as error:
-                unchecked.append(f"{part}: {error.problem}")
+                notes.append(f"{part}: {error.problem}")
                 continue
             found |= {case for case, key in images.keys.items() if channel_keys(key) & seen}
             for case, why in sorted(images.unreadable.items())[:1]:
-                unchecked.append(
-                    f"{len(images.unreadable)} image(s) of {part} cannot be read, the first is {case}: {why}"
-                )
-    return Leaks(sorted(validation), sorted(test), unchecked)
+                notes.append(f"{len(images.unreadable)} image(s) of {part} cannot be read, the first is {case}: {why}")
+    return Leaks(sorted(validation), sorted(test), unchecked, unchecked_test)
 
 
 def refuse_leaks(leaks: Leaks, fold: int | str) -> None:
@@ -109,13 +112,24 @@ def refuse_leaks(leaks: Leaks, fold: int | str) -> None:
         fold: Of the training.
 
     Raises:
-        SetupError: If anything was seen, or could not be checked.
+        SetupError: If anything was seen, or could not be checked, of what the variable asks for, or if it asks for
+            nothing that is known.
     """
+    asked, without = os.environ.get(REFUSE_VARIABLE, "").lower(), " and without --imagesTs"
+    if asked == VALIDATION_ONLY:
+        leaks, without = Leaks(leaks.validation, unchecked=leaks.unchecked), ""
+    elif asked in {"", "0", "false", "f"}:
+        return
+    elif asked not in {"1", "true", "t"}:
+        raise SetupError(
+            f"the environment variable {REFUSE_VARIABLE} is '{asked}': known are 1, {VALIDATION_ONLY} and 0",
+            mend=f"export {REFUSE_VARIABLE}=1, or unset {REFUSE_VARIABLE}",
+        )
     found = leaks.warnings(fold)
-    if found and os.environ.get(REFUSE_VARIABLE, "").lower() in {"1", "true", "t"}:
+    if found:
         raise SetupError(
             f"{REFUSE_VARIABLE} is set, and:\n" + "\n".join(f"    {line.removeprefix('WARNING: ')}" for line in found),
-            mend=f"pretrain with --exclude-fold {fold} and without --imagesTs, or unset {REFUSE_VARIABLE}",
+            mend=f"pretrain with --exclude-fold {fold}{without}, or unset {REFUSE_VARIABLE}",
         )
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from huggingface_hub import constants
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.benchmark.candidates import Candidate, parse_initialisations
 from nnunet_genesis.benchmark.command import training_command
-from nnunet_genesis.benchmark.initialisations import examine, refuse_other_files
+from nnunet_genesis.benchmark.initialisations import examine, pretraining_command, refuse_other_files
 from nnunet_genesis.benchmark.planning import Axes, make_plan
 from nnunet_genesis.benchmark.request import Request, resolve_settings
 from nnunet_genesis.benchmark.run_folder import RunFolder
 from nnunet_genesis.errors import SetupError, TransferError
 from nnunet_genesis.planned_networks import list_planned_networks
-from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE
+from nnunet_genesis.scans.voxel_hash import scan_key
+from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, VALIDATION_ONLY
 from nnunet_genesis.trainers.pretrained_file import CHECKPOINT_VARIABLE
 from tests.benchmark.written import PATTERN, write_planned
 from tests.hub_server import Repository, running_hub
@@ -101,7 +106,7 @@ def test_what_pretraining_saw_decides(planned: PlannedConfiguration, tmp_path: P
     clean = write_weights(tmp_path / "clean.pth", cases=dict.fromkeys(others, "0"))
     _, told = look_at(clean, planned, tmp_path)
     variables = command_variables(settings, planned, told, tmp_path)
-    assert variables[REFUSE_VARIABLE] == "1"
+    assert variables[REFUSE_VARIABLE] == VALIDATION_ONLY
     assert variables[CHECKPOINT_VARIABLE] == str(clean.file)
     leaky = write_weights(
         tmp_path / "leaky.pth",
@@ -111,6 +116,39 @@ def test_what_pretraining_saw_decides(planned: PlannedConfiguration, tmp_path: P
     with pytest.raises(SetupError, match=f"saw 1 of the 4 cases that are held out: {settings.test_cases[0]}") as raised:
         look_at(leaky, planned, tmp_path, trust=True)
     assert f"--pretext masked --exclude {tmp_path / 'test_cases.txt'}" in str(raised.value)
+
+
+@pytest.mark.parametrize("damaged", ["imagesTs", "imagesTr"])
+def test_an_unreadable_image_counts_only_where_something_is_judged_on_it(
+    planned: PlannedConfiguration, tmp_path: Path, damaged: str
+) -> None:
+    settings = resolve_settings(Request(group_pattern=PATTERN), planned, None, tmp_path, "cpu")
+    raw = tmp_path / "nnUNet_raw" / DATASET
+    generator = np.random.default_rng(0)
+    for part, cases in (("imagesTr", settings.groups), ("imagesTs", ["unlabelled"])):
+        (raw / part).mkdir(parents=True)
+        for case in cases:
+            image = sitk.GetImageFromArray(generator.normal(size=(4, 8, 8)).astype(np.float32))
+            sitk.WriteImage(image, str(raw / part / f"{case}_0000.nii.gz"))
+    description = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0},
+        "file_ending": ".nii.gz",
+        "numTraining": 1,
+    }
+    (raw / "dataset.json").write_text(json.dumps(description))
+    file = raw / damaged / f"{'unlabelled' if damaged == 'imagesTs' else settings.test_cases[0]}_0000.nii.gz"
+    file.write_bytes(file.read_bytes()[:-300])
+    seen = scan_key(generator.normal(size=(1, 4, 8, 8)).astype(np.float32))
+    source = {"name": "archive", "kind": "pool", "own": False, "num_cases": 1, "chance": 1.0, "num_without_key": 0}
+    candidate = write_weights(tmp_path / "mg.pth", cases={"archive/a": "0"}, scans=[seen], sources=[source])
+    if damaged == "imagesTr":
+        with pytest.raises(SetupError, match=r"1 image\(s\) of imagesTr cannot be read"):
+            look_at(candidate, planned, tmp_path)
+    else:
+        _, told = look_at(candidate, planned, tmp_path)
+        assert told["unchecked"] == []
+        assert command_variables(settings, planned, told, tmp_path)[REFUSE_VARIABLE] == VALIDATION_ONLY
 
 
 def test_the_control_is_pointed_at_no_file(
@@ -150,3 +188,10 @@ def command_variables(settings: Any, planned: PlannedConfiguration, told: dict[s
     plan.record.initialisations["mg"] = told
     run = next(run for run in plan.runs if run.key.initialisation == "mg")
     return training_command(run, plan.record, tmp_path, RunFolder(tmp_path / "run")).variables
+
+
+def test_the_pretraining_command_holds_for_a_folder_with_a_space(planned: PlannedConfiguration, tmp_path: Path) -> None:
+    exclude_file = tmp_path / "my results" / "test_cases.txt"
+    words = shlex.split(pretraining_command(planned, exclude_file, "masked"))
+    assert words[words.index("--exclude") + 1] == str(exclude_file)
+    assert words[words.index("--output") + 1] == str(exclude_file.with_name("pretraining_masked"))

@@ -97,6 +97,8 @@ def test_the_verdict_comes_first_with_what_limits_it(written: Path) -> None:
     assert page.index(found["verdict"]) < page.index("<table>")
     assert "2 of 12 trainings are not in these numbers: 1 failed, 1 not finished." in found["cautions"]
     assert "All seeds train on the same labelled cases: other ones may give another gain." in found["cautions"]
+    comparisons = {one["arm"]["labelled"] for one in found["comparisons"]}
+    assert any("A seed means the same initial weights" in text for text in found["cautions"]) == (len(comparisons) > 1)
     assert any("40 epochs of 25 iterations; nnU-Net&#x27;s own has 1000" in part for part in page.split("<li>"))
 
 

@@ -27,14 +27,25 @@ RUN = RunKey(SCRATCH, 5, "warmup", 2)
 
 def test_case_scores_come_back_digit_by_digit(tmp_path: Path) -> None:
     scores = [
-        CaseScore(RUN, "case, with a comma", "patient 1", "tumour", "dice", 0.1 + 0.2),
-        CaseScore(RUN, "liver_1", "patient 2", "tumour", "hd95", math.nan),
+        CaseScore(RUN, "case, with a comma", "patient 1", "tumour", "dice", 0.1 + 0.2, True),
+        CaseScore(RUN, "liver_1", "patient 2", "tumour", "hd95", math.nan, False),
     ]
     write_case_scores(scores, tmp_path / "results.csv")
     first, second = read_case_scores(tmp_path / "results.csv")
     assert first == scores[0]
     assert math.isnan(second.value)
-    assert second.run == RUN
+    assert (second.run, second.in_reference) == (RUN, False)
+
+
+def test_a_table_of_before_the_reference_was_kept_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "results.csv"
+    file.write_text(
+        "initialisation,labelled,schedule,seed,case,group,label,metric,value\nscratch,5,warmup,2,a,ann,organ,dice,0.5\n"
+    )
+    expected = [CaseScore(RUN, "a", "ann", "organ", "dice", 0.5)]
+    assert read_case_scores(file) == expected
+    write_case_scores(expected, file)
+    assert read_case_scores(file) == expected
 
 
 def test_epoch_scores_come_back(tmp_path: Path) -> None:
@@ -51,7 +62,13 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["five,warmup,2,a,g,t,dice,0.5", "5,warmup,2,a,g,t,dice,half", "5,warmup,2,a,g,t,dice"]
+    "wrong",
+    [
+        "five,warmup,2,a,g,t,dice,0.5,1",
+        "5,warmup,2,a,g,t,dice,half,1",
+        "5,warmup,2,a,g,t,dice,0.5,perhaps",
+        "5,warmup,2,a,g,t,dice,0.5",
+    ],
 )
 def test_a_damaged_line_is_named(tmp_path: Path, wrong: str) -> None:
     file = tmp_path / "results.csv"

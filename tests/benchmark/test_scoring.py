@@ -130,6 +130,20 @@ def test_scores_of_regions_leave_out_what_is_ignored(tmp_path: Path) -> None:
     assert (scores["b", "whole", "dice"].value, scores["b", "whole", "nsd"].value) == (0, 0)
     assert scores["b", "whole", "hd95"].value == pytest.approx(math.hypot(12 * 3, 20, 24 * 0.5))
     assert all(math.isnan(scores["b", "core", metric].value) for metric in ("dice", "nsd", "hd95"))
+    assert {place[:2] for place, score in scores.items() if not score.in_reference} == {("b", "core")}
+
+
+def test_a_class_that_only_the_prediction_has_is_not_in_the_reference(tmp_path: Path) -> None:
+    record, files, dataset = make_run(tmp_path, REGIONS, regions_class_order=[1, 2])
+    validation = fold_folder(RUN, record, files) / "validation"
+    write_segmentation(np.full((12, 20, 24), 2, np.uint8), validation / "b.nii.gz")
+    evaluate(dataset, validation, LabelManager(dict(REGIONS), [1, 2]))
+    score_run(RUN, record, files, dataset)
+    core = [score for score in read_case_scores(files.scores_file) if (score.case, score.label) == ("b", "core")]
+    assert [(score.metric, score.value, score.in_reference) for score in core][:2] == [
+        ("dice", 0, False),
+        ("nsd", 0, False),
+    ]
 
 
 def test_labels_out_of_order_keep_their_values(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from matplotlib.figure import Figure
 
+from nnunet_genesis.checkpoint import folder_name
 from nnunet_genesis.demo import dataset, settings
 from nnunet_genesis.demo.commands import environment
 from nnunet_genesis.demo.outcome import write_outcome
@@ -43,7 +44,7 @@ def finished(tmp_path: Path, raw_dataset: Path) -> Path:
         fold = results / f"{trainer}__{settings.PLANS}__{settings.CONFIGURATION}" / "fold_0"
         fold.mkdir(parents=True)
         (fold / "training_log_1.txt").write_text(LOG.format(loss=index, dice=0.1) * 3)
-    pretraining = results / f"GenesisPretraining_models-genesis__{settings.PLANS}__{settings.CONFIGURATION}"
+    pretraining = results / folder_name("models-genesis", settings.PLANS, settings.CONFIGURATION, settings.FOLD)
     pretraining.mkdir()
     for name in ("restorations.png", "progress.png"):
         figure = Figure(figsize=(1, 1))

@@ -42,7 +42,11 @@ def pretrained(hippocampus: Workspace) -> Path:
         "genesis-pretrain-nnunet", HIPPOCAMPUS, *TINY, "-device", "cpu", "-np", "1", "--epochs", "2",
         "--iterations-per-epoch", "3", "--exclude-fold", "0",
     )  # fmt: skip
-    file = hippocampus.results / HIPPOCAMPUS / "GenesisPretraining_models-genesis__nnUNetPlansTiny__3d_fullres"
+    file = (
+        hippocampus.results
+        / HIPPOCAMPUS
+        / "GenesisPretraining_models-genesis__nnUNetPlansTiny__3d_fullres__without_fold_0"
+    )
     assert output.strip().endswith(str(file / "checkpoint_final.pth"))
     return file / "checkpoint_final.pth"
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def test_discovery_of_real_scans_is_kept_and_taken_up(hippocampus: Workspace) -> None:
     command = ("genesis", "discover", "4", *TINY, "-np", "1", "--exclude-fold", "0")
     first = hippocampus.run(*command)
-    pretraining = hippocampus.results / HIPPOCAMPUS / "GenesisPretraining_semantic-genesis__nnUNetPlansTiny__3d_fullres"
+    folder = "GenesisPretraining_semantic-genesis__nnUNetPlansTiny__3d_fullres__without_fold_0"
+    pretraining = hippocampus.results / HIPPOCAMPUS / folder
     (file,) = pretraining.glob("discovery/*/discovery.json")
     assert (file.parent / "discovery.png").stat().st_size > 20_000
     assert "training the auto-encoder" in first

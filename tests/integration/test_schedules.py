@@ -55,7 +55,14 @@ def test_continued_after_every_epoch_equals_undisturbed(
 ) -> None:
     assert pretrained.is_file()
     program = str(Path(__file__).with_name("continue_everywhere.py"))
-    output = hippocampus.run("python", program, f"nnUNetTrainerGenesis{name}", "nnUNetPlansTiny", "1")
+    output = hippocampus.run(
+        "python",
+        program,
+        f"nnUNetTrainerGenesis{name}",
+        "nnUNetPlansTiny",
+        "1",
+        nnUNet_genesis_checkpoint=str(pretrained),
+    )
     told = [line for line in output.splitlines() if line.startswith("after_")]
     assert len(told) == epochs - 1
     assert all(line.endswith("differing: []") for line in told), told
@@ -64,7 +71,7 @@ def test_continued_after_every_epoch_equals_undisturbed(
 def test_a_killed_command_continues_across_a_stage_border(hippocampus: Workspace, pretrained: Path) -> None:
     trainer = "nnUNetTrainerGenesis_sawtooth_5epochs_2iters"  # the encoder begins to train in epoch 2
     folder = fold_folder(hippocampus, trainer, 2)
-    output = hippocampus.run(*train(trainer, 2))
+    output = hippocampus.run(*train(trainer, 2), nnUNet_genesis_checkpoint=str(pretrained))
     assert f"starting from {pretrained}" in output
     assert "schedule: sawtooth, peak 0.001: decoder only, linear up (epoch 0);" in output
     assert f"seed: {SEED}" in output
@@ -76,7 +83,7 @@ def test_a_killed_command_continues_across_a_stage_border(hippocampus: Workspace
     undisturbed = weights(folder)
     shutil.rmtree(folder)
 
-    process = hippocampus.start(*train(trainer, 2))
+    process = hippocampus.start(*train(trainer, 2), nnUNet_genesis_checkpoint=str(pretrained))
     read_until(process, "Epoch 1")
     process.kill()
     process.communicate()

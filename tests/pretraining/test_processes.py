@@ -1,10 +1,10 @@
-"""How many processes work beside a run: nnU-Net's variables decide, else the number of cores."""
+"""How many processes work beside a run, by nnU-Net's variables or the number of cores, and which is its first."""
 
 from __future__ import annotations
 
 import pytest
 
-from nnunet_genesis.pretraining.processes import loader_workers, preprocessing_workers
+from nnunet_genesis.pretraining.processes import is_first_process, loader_workers, preprocessing_workers
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,23 @@ def test_workers(
     monkeypatch.setenv("nnUNet_n_proc_DA", told)
     monkeypatch.setenv("nnUNet_def_n_proc", told)
     assert (loader_workers(), preprocessing_workers()) == (loading, preprocessing)
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_first"),
+    [
+        ({}, True),
+        ({"SLURM_PROCID": "1"}, True),  # tasks of one job may be runs of their own
+        ({"SLURM_PROCID": "0", "RANK": "1", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "1", "LOCAL_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1"}, False),
+    ],
+)
+def test_the_first_process_of_a_run(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], *, is_first: bool
+) -> None:
+    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    assert is_first_process() is is_first

@@ -59,7 +59,8 @@ def write_raw(dataset: Path, cases: dict[str, npt.NDArray[np.float32]]) -> None:
     (folder / "imagesTr").mkdir(parents=True)
     shutil.copy(dataset / "dataset.json", folder)
     for case, image in cases.items():
-        sitk.WriteImage(sitk.GetImageFromArray(image[0]), str(folder / "imagesTr" / f"{case}_0000.nii.gz"))
+        for number, channel in enumerate(image):
+            sitk.WriteImage(sitk.GetImageFromArray(channel), str(folder / "imagesTr" / f"{case}_{number:04d}.nii.gz"))
 
 
 def test_every_case_is_on_one_side_and_the_seed_decides(dataset: Path) -> None:
@@ -115,6 +116,45 @@ def test_excluded_scans_are_found_under_other_names_by_their_raw_voxels(dataset:
     assert names(pool) == sorted(OTHERS)
     assert labelled.excluded == ("case_003",)
     assert "1 excluded, 1 repeated" in pool.describe()
+
+
+@pytest.mark.parametrize("single_channel", [False, True])
+def test_excluded_scans_are_found_by_any_of_their_channels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, single_channel: bool
+) -> None:
+    """Channels in another order, beside another one, or without; empty channels are equal in many patients."""
+    cases = smooth_cases(8, SHAPE, channels=2)
+    dataset = write_dataset(tmp_path, cases, (4, 8, 8), monkeypatch)
+    for number in (3, 4, 5):
+        cases[f"case_{number:03d}"][1] = 0
+    write_raw(dataset, cases)
+    write_splits(dataset, "case_002", "case_003")
+    others = smooth_cases(4, SHAPE, channels=2, seed=5)
+    (tissue, contrast), (without_contrast, empty) = cases["case_002"], cases["case_003"]
+    others["case_000"][1] = empty
+    scans = {
+        "swapped": np.stack([contrast, tissue]),
+        "another_beside": np.stack([others["case_001"][1], contrast]),
+        "empty_before": np.stack([empty, without_contrast]),
+        **others,
+    }
+    write_pool(load_planned_configuration("777"), "archive", scans)
+    labelled, pool = open_all(pools=("archive",), exclude_fold=0, single_channel=single_channel)
+    assert pool.excluded == ("another_beside", "empty_before", "swapped")
+    assert names(pool) == sorted(others)
+    assert labelled.excluded == ("case_002", "case_003")
+    assert names(labelled) == sorted(cases.keys() - {"case_002", "case_003"})
+
+
+def test_a_channel_that_two_scans_share_makes_them_no_repetition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = smooth_cases(4, SHAPE, channels=2)
+    write_raw(write_dataset(tmp_path, cases, (4, 8, 8), monkeypatch), cases)
+    swapped = {f"swapped_{name}": image[::-1].copy() for name, image in cases.items()}
+    write_pool(load_planned_configuration("777"), "archive", swapped)
+    _, pool = open_all(pools=("archive",))
+    assert (pool.repeated, pool.excluded, names(pool)) == ((), (), sorted(swapped))
 
 
 def test_without_raw_images_preprocessed_voxels_are_compared_and_it_is_said(
@@ -279,7 +319,10 @@ def other_dataset(dataset: Path, *, spacing: list[float] | None = None) -> Path:
 
 
 def test_another_dataset_is_a_source_if_some_plans_of_it_preprocess_alike(dataset: Path) -> None:
-    cases_folder = other_dataset(dataset) / "nnUNetPlans_cases"
+    other = other_dataset(dataset)
+    # An edited copy that kept its old name is as good: nothing is trained by it.
+    shutil.copy(other / "nnUNetPlansFrom777.json", other / "copied.json")
+    cases_folder = other / "nnUNetPlans_cases"
     for file in [*cases_folder.glob("case_00*"), *cases_folder.glob("case_01[1-9]*")]:
         file.unlink()
     for case, image in OTHERS.items():

@@ -15,7 +15,7 @@ from torch import nn
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.errors import GenesisError
-from nnunet_genesis.pretraining.collapse import EPOCHS_IN_A_ROW, find_collapse
+from nnunet_genesis.pretraining.collapse import EPOCHS_IN_A_ROW, find_collapse, warn_of_collapse
 from nnunet_genesis.pretraining.divergence import EXPLODING, DivergenceGuard, DivergenceRecord
 from nnunet_genesis.pretraining.learned_state import restore_learned
 from nnunet_genesis.pretraining.loop import build_optimizer
@@ -257,6 +257,14 @@ def test_collapse_needs_several_epochs(loss: float, contrast: float, problem: st
     assert find_collapse(recovered, BASELINES) is None
 
 
+def test_a_warning_tells_the_training_loss_and_both_ways_out(caplog: pytest.LogCaptureFixture) -> None:
+    """With one held-out scan that is unlike the others, training falls while validation does not."""
+    history = [{**entry, "train_loss": 0.4321} for entry in entries([1.6] * EPOCHS_IN_A_ROW, [0.4] * EPOCHS_IN_A_ROW)]
+    with caplog.at_level("WARNING"):
+        assert warn_of_collapse(history, BASELINES)
+    assert all(text in caplog.text for text in ("training 0.4321", "--val-fraction", "--lr"))
+
+
 @pytest.mark.slow
 def test_a_network_that_learned_a_constant_is_reported_once(
     run: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -267,4 +275,4 @@ def test_a_network_that_learned_a_constant_is_reported_once(
     assert history[-1]["contrast"] < history[0]["contrast"]
     assert [entry["collapsed"] for entry in history[: EPOCHS_IN_A_ROW - 1]] == [False] * (EPOCHS_IN_A_ROW - 1)
     assert history[-1]["collapsed"]
-    assert log(tmp_path).count("the network learns nothing of use") == 1
+    assert log(tmp_path).count("the network has learned nothing yet") == 1

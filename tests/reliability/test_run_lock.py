@@ -75,6 +75,21 @@ def test_a_second_process_is_told_who_holds_the_folder_and_leaves_it_alone(
     assert "Traceback" not in told
 
 
+def test_any_task_of_a_slurm_job_locks_the_folder_of_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """``srun -n 2 genesis-pretrain-nnunet`` without torchrun's variables: two runs, not two processes of one."""
+    small_run.write_cases(tmp_path / "nnunet", monkeypatch)
+    for variable in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    with holder(tmp_path / "output"):
+        assert small_run.run(tmp_path / "output", "--overwrite") == 1
+    assert "another pretraining is writing this folder" in capfd.readouterr().err
+    assert small_run.run(tmp_path / "new") == 0
+    assert (tmp_path / "new" / "checkpoint_final.pth").is_file()
+
+
 def test_the_lock_dies_with_its_holder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with holder(tmp_path) as other:
         other.send_signal(signal.SIGKILL)

@@ -12,9 +12,10 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import StorageError
@@ -175,6 +176,34 @@ def test_a_folder_of_somebody_else_is_named_with_what_mends_it(tmp_path: Path) -
         assert "user nobody may not write here (permission denied)" in error
         assert f"chmod u+w {folder}, ask its owner, or --output in a folder of your own" in error
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_best_weights_that_wait_for_a_disk_are_not_those_of_later_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """On a CPU the weights of a network are no copy: training goes on in the same memory.
+
+    With two failures, the disk is full also at first when the run is interrupted.
+    """
+    write, calls = checkpoint.write, itertools.count()
+
+    def full_at_first(file: Path, content: dict[str, Any]) -> None:
+        if next(calls) < failures:
+            raise StorageError("the disk is full", where=file)
+        write(file, content)
+
+    monkeypatch.setattr(checkpoint, "write", full_at_first)
+    monkeypatch.setattr(run_files, "SECONDS_TO_INSIST_WHEN_STOPPED", 1)
+    facts = {"format_version": checkpoint.FORMAT_VERSION, "pretext": "masked", "dataset": "D", "cases": {}}
+    files = run_files.RunFiles(tmp_path, {**facts, "validation_cases": {}}, {})
+    network = torch.nn.Linear(3, 3)
+    best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    files.write_best(network, {"epochs": 1})
+    with torch.no_grad():
+        network.weight += 1
+    assert files.write_latest(network, {"epochs": 2}, {"step": 1}, must=True)
+    assert same_weights(checkpoint.read(tmp_path / checkpoint.BEST_NAME), {"network_weights": best})
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from nnunet_genesis.submission.images import TestImages
 from nnunet_genesis.submission.models import Choice, choose_models
 from nnunet_genesis.submission.postprocessing import find_postprocessing
 from nnunet_genesis.submission.prediction import Machine, Step, plan_steps, run_steps
+from nnunet_genesis.submission.provenance import describe_model, seen_test_cases
 from tests.submission.models import write_model
 from tests.submission.written import write_blob
 
@@ -136,3 +137,12 @@ def test_whole_predictions_are_not_made_again(tmp_path: Path) -> None:
         run_steps(tmp_path / "work", [needs_more], found, labels, made_by={}, say=lines.append)
     with pytest.raises(SetupError, match="predictions of another submission; what differs: images"):
         run_steps(tmp_path / "work", [step], found, labels, made_by={"images": {}}, say=lines.append)
+
+
+def test_test_images_that_the_first_stage_of_a_cascade_saw_are_told(results: Path) -> None:
+    names = [f"nnUNetTrainer__P__{configuration}" for configuration in ("3d_lowres", "3d_cascade_fullres")]
+    first = write_model(results, names[0])
+    write_model(results, names[1], previous="3d_lowres")
+    (first / "fold_0" / "genesis_init.json").write_text(json.dumps({"test_cases_seen_in_pretraining": ["liver_7"]}))
+    (cascade,) = choose_models(DATASET, Choice(models=(names[1],), folds=("0",)))
+    assert seen_test_cases([describe_model(cascade)]) == ["liver_7"]

@@ -62,3 +62,11 @@ def test_the_variable_is_about_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CPU_AUTOCAST_VARIABLE, "int8")
     with pytest.raises(SetupError, match="is 'int8': known is bfloat16"):
         read_cpu_autocast(CPU)
+
+
+def test_a_continued_run_keeps_the_precision_that_it_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CPU_AUTOCAST_VARIABLE, raising=False)
+    assert read_cpu_autocast(CPU, "bfloat16") is torch.bfloat16
+    assert read_cpu_autocast(torch.device("cuda"), "bfloat16") is None
+    monkeypatch.setenv(CPU_AUTOCAST_VARIABLE, "bfloat16")
+    assert read_cpu_autocast(CPU, None) is torch.bfloat16

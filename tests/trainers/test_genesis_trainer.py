@@ -12,8 +12,8 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from torch import nn
 
 from nnunet_genesis import trainers
-from nnunet_genesis.trainers.genesis import INIT_FILE, nnUNetTrainerGenesis
 from nnunet_genesis.trainers.initial_weights import load_pretrained_weights
+from nnunet_genesis.trainers.initialization_record import INIT_FILE, read_initialization
 from tests.planned import CT_STATISTICS
 from tests.transfer.networks import build, describe, snapshot
 
@@ -124,12 +124,10 @@ def test_full_loads_the_decoder_without_its_heads_and_warns(stub: Any, full: boo
     assert "100 % of the encoder's parameters" in "\n".join(lines)
 
 
-def test_the_seed_on_record_is_found(tmp_path: Path) -> None:
-    trainer = object.__new__(nnUNetTrainerGenesis)
-    trainer.output_folder = str(tmp_path)
-    assert trainer._recorded_seed() is None
-    for content, seed in (({"seed": 5}, 5), ({"seed": None}, None), ({}, None), ([], None)):
+def test_what_a_run_began_with_is_found(tmp_path: Path) -> None:
+    assert read_initialization(tmp_path) is None
+    for content, told in (({"seed": 5}, {"seed": 5}), ({}, {}), ([], None)):
         (tmp_path / INIT_FILE).write_text(json.dumps(content))
-        assert trainer._recorded_seed() == seed
+        assert read_initialization(str(tmp_path)) == told
     (tmp_path / INIT_FILE).write_text('{"seed": 5')
-    assert trainer._recorded_seed() is None
+    assert read_initialization(tmp_path) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import SimpleITK as sitk
 from nnunet_genesis import raw_scan_keys
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.scans.voxel_hash import scan_key
-from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, Leaks, find_leaks, refuse_leaks
+from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, VALIDATION_ONLY, Leaks, find_leaks, refuse_leaks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,7 +142,9 @@ def test_a_broken_image_hides_no_leak_and_is_told(raw: Path, tmp_path: Path, dam
     leaks = find(tmp_path, facts, *SCANS)
     assert leaks.validation == ["prostate_2"]
     assert leaks.test == ([] if damage == "truncated" else ["seen"])
-    told = "".join(leaks.unchecked)
+    assert leaks.unchecked == []
+    told = "".join(leaks.unchecked_test)
+    assert told in "".join(leaks.warnings(0))
     expected = {"link to nothing": "the first is gone", "junk of a Mac": "", "truncated": "the first is seen: damaged"}
     assert told == "" if damage == "junk of a Mac" else expected[damage] in told
 
@@ -155,6 +158,26 @@ def test_benchmarks_can_have_leaks_refused(monkeypatch: pytest.MonkeyPatch, leak
     with pytest.raises(SetupError, match="nnUNet_genesis_refuse_leaks is set") as raised:
         refuse_leaks(leaks, 2)
     assert "--exclude-fold 2" in str(raised.value)
+    monkeypatch.setenv(REFUSE_VARIABLE, "0")
+    refuse_leaks(leaks, 2)
+    monkeypatch.setenv(REFUSE_VARIABLE, "yes")
+    with pytest.raises(SetupError, match="nnUNet_genesis_refuse_leaks is 'yes'"):
+        refuse_leaks(Leaks(), 2)
+
+
+@pytest.mark.parametrize("leaks", [Leaks(["a"]), Leaks(unchecked=["no raw images"])])
+def test_where_imagests_is_not_judged_on_it_is_no_reason_to_refuse(
+    monkeypatch: pytest.MonkeyPatch, leaks: Leaks
+) -> None:
+    monkeypatch.setenv(REFUSE_VARIABLE, VALIDATION_ONLY)
+    of_test = {"test": ["b"], "unchecked_test": ["1 image(s) of imagesTs cannot be read"]}
+    refuse_leaks(Leaks(**of_test), 2)
+    with pytest.raises(SetupError, match=r"could not be fully checked|saw 1 validation case") as raised:
+        refuse_leaks(replace(leaks, **of_test), 2)
+    assert "imagesTs" not in str(raised.value)
+    monkeypatch.setenv(REFUSE_VARIABLE, "1")
+    with pytest.raises(SetupError, match="imagesTs cannot be read"):
+        refuse_leaks(Leaks(unchecked_test=of_test["unchecked_test"]), 2)
 
 
 def test_broken_description_of_the_raw_dataset_is_told(raw: Path, tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ def cautions(material: Material) -> list[str]:
             f"{count(few, 'comparison has', 'comparisons have')} two seeds only, which hardly tell how far trainings"
             " differ: the interval is wide. Train at least three seeds."
         )
+    if len({one.arm.labelled for one in entries}) > 1:
+        found.append(
+            "A seed means the same initial weights at every number of labels: what one unlucky seed does is seen in"
+            " several comparisons, and they are no independent evidence of one another."
+        )
     if entries and 2 ** (1 - len(entries[0].groups)) * entries[0].family >= LEVEL:
         found.append(
             f"{len(entries[0].groups)} test patients are too few for {count(entries[0].family, 'comparison')}: even if"

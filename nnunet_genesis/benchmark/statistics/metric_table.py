@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     _Scores: TypeAlias = dict[tuple[RunKey, str], CaseScore]
 
+LOGGER = logging.getLogger("nnunet_genesis")
 MEAN_OF_CLASSES = "mean of classes"
 DICE = "dice"
 LARGER_IS_BETTER = {DICE: True, "nsd": True, "hd95": False}
@@ -70,11 +72,13 @@ class MetricTable:
 def build_tables(scores: Iterable[CaseScore]) -> dict[tuple[str, str], MetricTable]:
     """Sort scores by metric and class, and add the mean of the classes where there are several.
 
-    That the reference of a case lacks a class is told by a Dice that is not defined for any of the trainings: the case
-    is left out for all of them, whatever they predicted there. Nothing else is: a value that is not finite although the
-    reference has the class counts as the worst there is, 0 for Dice and surface distance, for a distance in mm the
-    largest one of that class in the benchmark. (`genesis benchmark` writes no such value: where nothing was predicted,
-    its HD95 is the diagonal of the image.)
+    Where the reference of a case lacks a class, the case is left out for all trainings, whatever they predicted there.
+    Scores of earlier versions do not tell it: there it is told by a Dice that is not defined for one of the trainings,
+    and where all of them have a Dice of 0, a warning says that it is not known.
+
+    Nothing else is left out: a value that is not finite although the reference has the class counts as the worst there
+    is, 0 for Dice and surface distance, for a distance in mm the largest one of that class in the benchmark. (`genesis
+    benchmark` writes no such value: where nothing was predicted, its HD95 is the diagonal of the image.)
 
     Returns:
         Tables by metric and class, a metric's mean first; for a class that no case has, none.
@@ -98,7 +102,7 @@ def build_tables(scores: Iterable[CaseScore]) -> dict[tuple[str, str], MetricTab
 
 def _build_table(metric: str, label: str, found: _Scores, dice: _Scores) -> MetricTable | None:
     groups = {score.case: score.group for score in found.values()}
-    absent = sorted({case for (_, case), score in dice.items() if math.isnan(score.value)} & groups.keys())
+    absent = sorted(_find_absent(metric, label, found, dice) & groups.keys())
     cases = sorted(groups.keys() - set(absent))
     worst = _worst(metric, [score.value for score in found.values()])
     if not cases or math.isnan(worst):
@@ -123,6 +127,32 @@ def _build_table(metric: str, label: str, found: _Scores, dice: _Scores) -> Metr
         wrongly_found=wrongly_found,
         incomplete=tuple(incomplete),
     )
+
+
+def _find_absent(metric: str, label: str, found: _Scores, dice: _Scores) -> set[str]:
+    """Names of the cases whose reference lacks the class."""
+    told = {
+        score.case: score.in_reference
+        for score in (*found.values(), *dice.values())
+        # The reference is the same for all trainings, those that an earlier version scored among them.
+        if score.in_reference is not None
+    }
+    values: dict[str, list[float]] = {}
+    for score in dice.values():
+        if score.case not in told:
+            values.setdefault(score.case, []).append(score.value)
+    unknown = sorted(case for case, own in values.items() if not any(own))
+    if unknown and metric == DICE:
+        LOGGER.warning(
+            "%s: the Dice of all trainings is 0 in %d case(s), the first is %s, and scores of an earlier version do not"
+            " tell whether their references have it. They count as missed. To have it told, delete the scores.csv of a"
+            " run that has its checkpoint_final.pth, and run `genesis benchmark` again",
+            label,
+            len(unknown),
+            unknown[0],
+        )
+    lacking = {case for case, is_there in told.items() if not is_there}
+    return lacking | {case for case, own in values.items() if any(map(math.isnan, own))}
 
 
 def _worst(metric: str, values: list[float]) -> float:

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.unlabeled.case_preprocessing import PreprocessingJob
+from nnunet_genesis.pretraining.unlabeled.excluded_scans import ExcludedScans
 from nnunet_genesis.pretraining.unlabeled.pool import Pool
 from nnunet_genesis.pretraining.unlabeled.pool_history import note_build
 from nnunet_genesis.pretraining.unlabeled.progress import BuildProgress, count_files
@@ -42,7 +43,7 @@ class BuildOptions:
         workers: Processes.
         seconds: Most that one scan may take.
         max_voxels: Most voxels of a scan per channel, raw and at the spacing of the plans.
-        excluded: Keys of scans to leave out (`scan_key`), and a few words on what each is.
+        excluded: Keys of whole scans to leave out (`scan_key`), and a few words on what each is; see `ExcludedScans`.
         exclusions: What the user asked to exclude, as flags.
         command: What the user typed, for the pool's description.
         channels_apart: Whether every channel of a scan is a scan of its own.
@@ -93,7 +94,8 @@ def build_pool(planned: PlannedConfiguration, inputs: Sequence[Path], name: str,
         pool.clear_partial()
         listed = pool.read_cases()
         whole = pool.whole_images(listed)
-        _refuse_excluded(pool, {case.scan: name for name, case in whole.items()}, options.excluded)
+        excluded = ExcludedScans(options.excluded)
+        _refuse_excluded(pool, {name: case.scan for name, case in whole.items()}, excluded)
         notes = [*found.notes, *note_build(pool, planned, options)]
         vanished = [case for case in listed if case.identifier not in whole]
         for case in vanished:
@@ -102,10 +104,10 @@ def build_pool(planned: PlannedConfiguration, inputs: Sequence[Path], name: str,
         redone = {scan.identifier for scan in todo.pending}
         untouched = whole.keys() - redone - set(todo.kept)
         spoilt = spoilt_cases([whole[case] for case in sorted(untouched)], found.skipped)
-        sifter = Sifter(pool, list(whole.values()), redone, options.excluded, [*found.skipped, *todo.skipped])
+        sifter = Sifter(pool, list(whole.values()), redone, excluded, [*found.skipped, *todo.skipped])
         for case, why in spoilt:
             sifter.remove(case, why)
-        unwanted = frozenset({*sifter.known, *options.excluded})
+        unwanted = excluded.keys | sifter.known.keys()
         job = PreprocessingJob(planned, pool.partial_folder, options.max_voxels, unwanted)
         progress_bar = BuildProgress(len(found.scans), len(todo.kept), name)
         outcomes = run_supervised(
@@ -174,13 +176,12 @@ def _locked(pool: Pool, planned: PlannedConfiguration) -> Iterator[None]:
         lock.release()
 
 
-def _refuse_excluded(pool: Pool, there: Mapping[str, str], excluded: Mapping[str, str]) -> None:
-    both = sorted(there[key] for key in there.keys() & excluded.keys())
-    if both:
-        key = next(key for key in there if there[key] == both[0])
+def _refuse_excluded(pool: Pool, there: Mapping[str, str], excluded: ExcludedScans) -> None:
+    same = {name: why for name, key in sorted(there.items()) if (why := excluded.explain(key))}
+    if same:
+        first, why = next(iter(same.items()))
         raise SetupError(
-            f"pool {pool.name} holds {len(both)} scan(s) already that are to be excluded;"
-            f" {both[0]} has the same voxels as {excluded[key]}",
+            f"pool {pool.name} holds {len(same)} scan(s) already that are to be excluded; {first} has {why}",
             where=pool.folder,
             mend="build it under another --name, or delete the folder and build it again",
         )

@@ -19,7 +19,7 @@ from nnunet_genesis.pretraining.unlabeled.image_storage import write_image
 from nnunet_genesis.pretraining.unlabeled.pool import PoolCase
 from nnunet_genesis.scans.problems import Reason, ScanProblem
 from nnunet_genesis.scans.reading import ReadingRules, read_scan
-from nnunet_genesis.scans.voxel_hash import hash_voxels, scan_key
+from nnunet_genesis.scans.voxel_hash import channel_keys, hash_voxels, scan_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,8 @@ class PreprocessingJob:
         planned: The target plans.
         partial_folder: Folder for files that are not finished.
         max_voxels: Most voxels of a scan per channel.
-        unwanted: Keys of scans that need no preprocessing: they are excluded, or in the pool already.
+        unwanted: Keys of scans, or of one of their channels, that need no preprocessing: they are excluded, or in the
+            pool already.
     """
 
     planned: PlannedConfiguration
@@ -101,7 +102,7 @@ class ScanPreprocessor:
         signature = scan.signature()
         raw, properties = read_scan(scan, self._reader, self._rules, self.job.partial_folder)
         key = scan_key(raw)
-        if key in self.job.unwanted:
+        if not self.job.unwanted.isdisjoint({key, *channel_keys(key)}):
             return PreparedScan(key)
         planned = self.job.planned
         raw_spacing = [float(mm) for mm in properties["spacing"]]

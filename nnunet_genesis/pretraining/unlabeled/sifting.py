@@ -11,9 +11,10 @@ from nnunet_genesis.scans.finding import SkippedScan
 from nnunet_genesis.scans.problems import Reason, ScanProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from nnunet_genesis.pretraining.unlabeled.case_preprocessing import PreparedScan
+    from nnunet_genesis.pretraining.unlabeled.excluded_scans import ExcludedScans
     from nnunet_genesis.pretraining.unlabeled.pool import Pool, PoolCase
     from nnunet_genesis.pretraining.unlabeled.supervised import Outcome
     from nnunet_genesis.scans.scan import Scan
@@ -26,7 +27,7 @@ class Sifter:
         pool: Where usable scans go.
         cases: Cases of the pool, whole ones only.
         redone: Names of those that are made again: their old images go where that fails.
-        excluded: Keys of scans that must not be in it, and a few words on what each is.
+        excluded: Scans that must not be in it.
         skipped: Scans that were left out before.
     """
 
@@ -35,7 +36,7 @@ class Sifter:
         pool: Pool,
         cases: Sequence[PoolCase],
         redone: Iterable[str],
-        excluded: Mapping[str, str],
+        excluded: ExcludedScans,
         skipped: Iterable[SkippedScan],
     ) -> None:
         self.pool, self.excluded = pool, excluded
@@ -54,9 +55,8 @@ class Sifter:
         scan, prepared = outcome.item, outcome.value
         if prepared is None:
             self._leave_out(scan, _explain(outcome.error))
-        elif prepared.key in self.excluded:
-            problem = ScanProblem(Reason.EXCLUDED, f"the same voxels as {self.excluded[prepared.key]}")
-            self._leave_out(scan, problem)
+        elif same := self.excluded.explain(prepared.key):
+            self._leave_out(scan, ScanProblem(Reason.EXCLUDED, same))
         elif prepared.key in self.known:
             same = f"the same voxels as case {self.known[prepared.key]} of this pool"
             self._leave_out(scan, ScanProblem(Reason.DUPLICATE, same))

@@ -48,13 +48,14 @@ def _refuse_two_processes(workspace: Workspace) -> str:
 
 def _train(workspace: Workspace) -> str:
     for member in MEMBERS:
-        pretrain(workspace, member)
+        file = pretrain(workspace, member)
         for fold in FOLDS:
             validation = model_folder(workspace, member) / f"fold_{fold}" / "validation"
             if not (validation / "summary.json").is_file() or not list(validation.glob("*.npz")):
                 workspace.run(
                     "nnUNetv2_train", member.dataset, member.configuration, fold, "-p", member.plans,
                     "-tr", member.trainer, "-device", "cpu", "--npz",
+                    nnUNet_genesis_checkpoint=str(file),
                 )  # fmt: skip
     return f"{len(FOLDS)} folds of {' and '.join(member.configuration for member in MEMBERS)}"
 

@@ -48,7 +48,7 @@ def model_folder(workspace: Workspace, row: Row, configuration: str = "") -> Pat
 def pretrain(workspace: Workspace, row: Row) -> Path:
     """Pretrain once what the row starts from."""
     prepare(workspace, row.dataset)
-    folder = f"GenesisPretraining_models-genesis__{row.plans}__{row.pretraining}"
+    folder = f"GenesisPretraining_models-genesis__{row.plans}__{row.pretraining}__without_fold_0"
     file = workspace.results / row.dataset / folder / "checkpoint_final.pth"
     if not file.is_file():
         workspace.run(
@@ -166,12 +166,13 @@ def _read_log(workspace: Workspace, row: Row) -> str:
 def _train_the_stage_before(workspace: Workspace, row: Row) -> None:
     """Each fold of the stage before segments its validation cases for the next one."""
     stage, cases = "3d_lowres", workspace.raw / row.dataset / "labelsTr"
-    pretrain(workspace, replace(row, configuration=stage, pretrained_in=""))
+    file = pretrain(workspace, replace(row, configuration=stage, pretrained_in=""))
     for fold in range(5):
         if not (model_folder(workspace, row, stage) / f"fold_{fold}" / "validation" / "summary.json").is_file():
             workspace.run(
-                "nnUNetv2_train", row.dataset, stage, str(fold), "-p", row.plans, "-tr", row.trainer, "-device", "cpu"
-            )
+                "nnUNetv2_train", row.dataset, stage, str(fold), "-p", row.plans, "-tr", row.trainer, "-device", "cpu",
+                nnUNet_genesis_checkpoint=str(file),
+            )  # fmt: skip
     handed_over = model_folder(workspace, row, stage) / "predicted_next_stage" / row.configuration
     expected = {file.name.removesuffix(".nii.gz") for file in cases.glob("*.nii.gz")}
     assert {file.name.split(".")[0] for file in handed_over.iterdir()} == expected

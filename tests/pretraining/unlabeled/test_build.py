@@ -16,6 +16,7 @@ from matplotlib.image import imread
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.case_files import read_whole
+from nnunet_genesis.pretraining.unlabeled.excluded_scans import ExcludedScans
 from nnunet_genesis.pretraining.unlabeled.image_storage import write_image
 from nnunet_genesis.scans.problems import Reason
 from nnunet_genesis.scans.voxel_hash import hash_voxels, scan_key
@@ -210,6 +211,40 @@ def test_excluded_scans_stay_out_and_a_pool_that_holds_them_is_refused(
     build(planned, tmp_path / "in", name="leaky")
     with pytest.raises(SetupError, match=r"holds 1 scan.* excluded; a has the same voxels as validation case 7"):
         build(planned, tmp_path / "in", name="leaky", excluded=excluded)
+
+
+def test_one_channel_of_an_excluded_scan_is_enough_to_stay_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan_dataset(tmp_path, monkeypatch, channels=2)
+    images = {number: draw_scan(number) for number in range(4)}
+    # The second excluded scan has an empty channel, as many patients have, which tells nothing.
+    excluded = {
+        scan_key(np.stack([images[0], images[1]])): "validation case 7 of fold 0",
+        scan_key(np.stack([draw_scan(9), np.zeros_like(images[0])])): "validation case 8 of fold 0",
+    }
+    scans = {"same": (0, 1), "swapped": (1, 0), "with_another": (2, 1), "others": (2, 3)}
+    for name, channels in scans.items():
+        for place, number in enumerate(channels):
+            write_scan(tmp_path / "in" / f"{name}_{place:04d}.nii.gz", images[number])
+    outcome = build(planned, tmp_path / "in", name="clean", excluded=excluded)
+    assert [case.identifier for case in outcome.cases] == ["others"]
+    one_channel = "a channel with the same voxels as one of validation case 7 of fold 0"
+    assert {bad.identifier: (bad.reason, bad.detail) for bad in outcome.skipped} == {
+        "same": (Reason.EXCLUDED, "the same voxels as validation case 7 of fold 0"),
+        "swapped": (Reason.EXCLUDED, one_channel),
+        "with_another": (Reason.EXCLUDED, one_channel),
+    }
+    leaky = build(planned, tmp_path / "in", name="leaky")
+    assert len(leaky.cases) == 4, "without exclusions, a shared channel is no repetition"
+    with pytest.raises(SetupError, match=r"holds 3 scan.* excluded; same has the same voxels as validation case 7"):
+        build(planned, tmp_path / "in", name="leaky", excluded=excluded)
+
+
+def test_an_excluded_scan_with_an_empty_channel_keeps_no_other_patient_out() -> None:
+    empty = np.zeros((6, 20, 18), dtype=np.float32)
+    excluded = ExcludedScans({scan_key(np.stack([draw_scan(0), empty])): "case 1"})
+    assert excluded.explain(scan_key(np.stack([draw_scan(1), empty]))) is None
+    assert excluded.explain(scan_key(np.stack([empty, empty]))) is None
+    assert excluded.explain(scan_key(draw_scan(0)[None])) == "a channel with the same voxels as one of case 1"
 
 
 def test_scans_that_nothing_is_left_of_are_reported(tmp_path: Path, planned: PlannedConfiguration) -> None:

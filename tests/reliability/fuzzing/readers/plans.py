@@ -36,7 +36,7 @@ def _read(_: Path, __: Path) -> None:
 
 
 def _read_networks(_: Path, __: Path) -> None:
-    for network in list_planned_networks(DATASET):
+    for network in list_planned_networks(DATASET, "nnUNetPlans"):
         network.build()
 
 
