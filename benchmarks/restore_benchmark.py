@@ -1,0 +1,131 @@
+"""Makes a benchmark's folder from what was published of it, so that `genesis benchmark` adds to it on another machine.
+
+    python -m benchmarks.restore_benchmark RESULTS FOLDER [--initialisation NAME=CHECKPOINT ...]
+
+RESULTS holds benchmark.json, results.csv and epochs.csv, e.g. benchmarks/results/hippocampus; FOLDER is where the
+benchmark is to go on, below nnUNet_results. Scores and epochs of every finished training come back, its weights and
+predictions do not. A pretraining that was run again takes the place of the first one where all losses of its
+progress.csv are those of RESULTS/NAME_progress.csv, to the last digit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from nnunet_genesis.benchmark.collect import EPOCHS_FILE, RESULTS_FILE, run_folder_of
+from nnunet_genesis.benchmark.record import RECORD_FILE, read_record, write_record
+from nnunet_genesis.benchmark.run_folder import State
+from nnunet_genesis.benchmark.scores import (
+    CaseScore,
+    EpochScore,
+    RunKey,
+    read_case_scores,
+    read_epoch_scores,
+    write_case_scores,
+    write_epoch_scores,
+)
+from nnunet_genesis.checkpoint import sha256_of_file
+from nnunet_genesis.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Score = TypeVar("Score", CaseScore, EpochScore)
+_PROGRESS = "progress.csv"
+_OF_THE_MACHINE = "steps_per_second"
+
+
+def restore(results: Path, folder: Path, checkpoints: dict[str, Path]) -> int:
+    """Write the record and the finished trainings.
+
+    Args:
+        results: What was published.
+        folder: New folder of the benchmark.
+        checkpoints: By initialisation: the same pretraining, run again.
+
+    Returns:
+        How many finished trainings there are.
+
+    Raises:
+        SetupError: If `folder` holds a benchmark, `results` none, or a pretraining is another one.
+    """
+    if (folder / RECORD_FILE).exists():
+        raise SetupError("there is a benchmark already", where=folder, mend="name a new folder")
+    record = read_record(results)
+    if record is None:
+        raise SetupError("there is no benchmark", where=results, mend="benchmarks/results/hippocampus")
+    for name, checkpoint in checkpoints.items():
+        if name not in record.initialisations:
+            raise SetupError(
+                f"--initialisation {name}: the benchmark has {', '.join(record.initialisations)}",
+                where=results,
+                mend="name one of them",
+            )
+        _require_same_losses(results / f"{name}_{_PROGRESS}", checkpoint.with_name(_PROGRESS))
+        found = {"address": str(checkpoint), "file": str(checkpoint), "sha256": sha256_of_file(checkpoint)}
+        record.initialisations[name] |= found
+    cases = _by_run(read_case_scores(results / RESULTS_FILE))
+    epochs = _by_run(read_epoch_scores(results / EPOCHS_FILE))
+    for run in record.runs.values():
+        if run.key not in cases:
+            continue
+        files = run_folder_of(folder, run)
+        files.folder.mkdir(parents=True)
+        files.write({"status": State.FINISHED.value, "restored_from": str(results)})
+        write_epoch_scores(epochs[run.key], files.epochs_file)
+        write_case_scores(cases[run.key], files.scores_file)
+    write_record(record, folder)
+    return len(cases)
+
+
+def _by_run(scores: Sequence[Score]) -> dict[RunKey, list[Score]]:
+    found: dict[RunKey, list[Score]] = defaultdict(list)
+    for score in scores:
+        found[score.run].append(score)
+    return found
+
+
+def _require_same_losses(published: Path, now: Path) -> None:
+    """Refuse a pretraining whose losses differ from those of the published one.
+
+    Raises:
+        SetupError: If they do, or a table is missing.
+    """
+    for file in (published, now):
+        if not file.is_file():
+            raise SetupError("the table of losses is missing", where=file, mend="leave --initialisation out")
+    for number, (before, again) in enumerate(zip(_losses(published), _losses(now), strict=True), start=1):
+        if before != again:
+            raise SetupError(
+                f"epoch {number} is not that of {published}: {again}, not {before}; this is another pretraining",
+                where=now,
+                mend="leave it out here, and add it by another name: genesis benchmark --initialisation NAME=FILE",
+            )
+
+
+def _losses(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        return [
+            {name: value for name, value in line.items() if name != _OF_THE_MACHINE} for line in csv.DictReader(lines)
+        ]
+
+
+def main() -> None:
+    """Read the command line and restore."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="what was published")
+    parser.add_argument("folder", type=Path, help="new folder of the benchmark")
+    parser.add_argument("--initialisation", nargs="+", default=[], metavar="NAME=FILE", help="pretrainings, run again")
+    arguments = parser.parse_args()
+    chosen = (text.partition("=") for text in arguments.initialisation)
+    checkpoints = {name: Path(file).absolute() for name, _, file in chosen}
+    count = restore(arguments.results.absolute(), arguments.folder.absolute(), checkpoints)
+    parser.exit(message=f"{arguments.folder}: {count} finished trainings\n")
+
+
+if __name__ == "__main__":
+    main()

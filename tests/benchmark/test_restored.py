@@ -1,0 +1,74 @@
+"""A benchmark that goes on from what was published of it (benchmarks/restore_benchmark.py)."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.restore_benchmark import restore
+from nnunet_genesis.benchmark.collect import collect, list_reports
+from nnunet_genesis.benchmark.record import read_record
+from nnunet_genesis.benchmark.run_folder import State
+from nnunet_genesis.checkpoint import sha256_of_file
+from nnunet_genesis.errors import SetupError
+from tests.benchmark.simulated_folder import Size, write_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "models-genesis"
+LOSSES = "epoch,train_loss,steps_per_second\n0,0.5,{}\n1,{},3.0\n"
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """Tables and record of six trainings, of which one failed and one was interrupted, and a table of losses."""
+    (tmp_path / "whole").mkdir()
+    write_folder(tmp_path / "whole", Size(("scratch", NAME), (5,), ("standard",)))
+    folder = tmp_path / "published"
+    folder.mkdir()
+    for file in ("benchmark.json", "results.csv", "epochs.csv"):
+        shutil.copy(tmp_path / "whole" / file, folder)
+    (folder / f"{NAME}_progress.csv").write_text(LOSSES.format("2.0", "0.25"))
+    return folder
+
+
+def pretrain_again(folder: Path, last_loss: str) -> Path:
+    folder.mkdir()
+    (folder / "progress.csv").write_text(LOSSES.format("9.9", last_loss))
+    (folder / "checkpoint_final.pth").write_bytes(b"weights")
+    return folder / "checkpoint_final.pth"
+
+
+def test_finished_trainings_come_back_and_the_others_are_still_to_be_run(published: Path, tmp_path: Path) -> None:
+    restored = tmp_path / "restored"
+    checkpoint = pretrain_again(tmp_path / "again", "0.25")
+    assert restore(published, restored, {NAME: checkpoint}) == 4
+    record = read_record(restored)
+    assert record is not None
+    assert [report.state for report in list_reports(restored, record)] == [State.FINISHED] * 4 + [State.PENDING] * 2
+    collect(restored, record)
+    for table in ("results.csv", "epochs.csv"):
+        assert (restored / table).read_text() == (published / table).read_text()
+    assert record.initialisations[NAME]["sha256"] == sha256_of_file(checkpoint)
+    before = read_record(published)
+    assert before is not None
+    assert (record.settings, record.subsets) == (before.settings, before.subsets)
+
+
+def test_another_pretraining_does_not_take_the_name_of_the_published_one(published: Path, tmp_path: Path) -> None:
+    checkpoint = pretrain_again(tmp_path / "again", "0.26")
+    with pytest.raises(SetupError, match=r"epoch 2 is not that of .*'0\.26'.* not .*'0\.25'"):
+        restore(published, tmp_path / "restored", {NAME: checkpoint})
+    with pytest.raises(SetupError, match=f"--initialisation other: the benchmark has {NAME}"):
+        restore(published, tmp_path / "restored", {"other": checkpoint})
+    assert not (tmp_path / "restored").exists()
+
+
+def test_a_benchmark_is_not_written_over(published: Path) -> None:
+    kept = (published / "benchmark.json").read_bytes()
+    with pytest.raises(SetupError, match="there is a benchmark already"):
+        restore(published, published, {})
+    assert (published / "benchmark.json").read_bytes() == kept
