@@ -103,8 +103,8 @@ def try_transfer(
     source: SourceModel, planned: PlannedNetwork, part: str, allow_partial: bool
 ) -> tuple[TransferReport | None, GenesisError | None]:
     """Plan a transfer; a refusal is returned, not raised, beside the report if there is one."""
-    network = planned.build()
     try:
+        network = planned.build()
         _, report = plan_transfer(
             network,
             source,

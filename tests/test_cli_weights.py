@@ -197,3 +197,22 @@ def test_inspect_says_when_training_would_refuse(
     assert "nnUNetTrainerGenesis would refuse this: the file (nnunet-genesis pretraining) holds a residual" in said
     assert "a residual encoder of 3 stages" in said
     assert "nnUNetPlannerResEncL" in said
+
+
+def test_inspect_goes_on_where_other_plans_describe_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = write_dataset(tmp_path, smooth_cases(2, (8, 16, 16)), (8, 16, 16), monkeypatch)
+    plans = json.loads((dataset / "nnUNetPlans.json").read_text())
+    plans["plans_name"] = "nnUNetPlansBroken"
+    plans["configurations"]["3d_fullres"]["architecture"] = describe(features=(4, 8))
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["n_stages"] = 5
+    (dataset / "nnUNetPlansBroken.json").write_text(json.dumps(plans))
+    file = tmp_path / "some.pth"
+    write_genesis(file, build(), describe())
+    said = run(capsys, "inspect", file, "--into", "777")
+    assert "  100 %  -p nnUNetPlans -c 3d_fullres" in said
+    assert "refused  -p nnUNetPlansBroken -c 3d_fullres" in said
+    said = run(capsys, "inspect", file, "--into", "777", "-p", "nnUNetPlansBroken")
+    assert "nnUNetTrainerGenesis would refuse this: " in said
+    assert "nnUNetPlansBroken.json" in said

@@ -6,6 +6,9 @@ import os
 
 from nnunet_genesis.errors import SetupError
 
+_TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""A variable that torchrun sets."""
+
 
 def count_processes(num_devices: int) -> tuple[int, int]:
     """Processes per host and number of hosts: torchrun's where it started us, else `num_devices` on this host.
@@ -15,7 +18,7 @@ def count_processes(num_devices: int) -> tuple[int, int]:
     """
     if num_devices < 1:
         raise SetupError(f"-num_gpus {num_devices}: must be at least 1", mend="-num_gpus 1")
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if _TORCHRUN not in os.environ:
         return num_devices, 1
     local = int(os.environ["LOCAL_WORLD_SIZE"])
     return local, int(os.environ["WORLD_SIZE"]) // local
@@ -32,12 +35,11 @@ def may_be_restarted() -> bool:
 def is_first_process() -> bool:
     """Whether this process is the first of its run, by the environment that its launcher made.
 
-    SLURM's variables do not count: several tasks of one job may be runs of their own.
+    SLURM's variables do not count: several tasks of one job may be runs of their own. Nor does a RANK that is not
+    torchrun's, as pods of Kubeflow have one.
     """
-    for variable in ("RANK", "LOCAL_RANK"):
-        if variable in os.environ:
-            return os.environ[variable] == "0"
-    return True
+    variable = "RANK" if _TORCHRUN in os.environ else "LOCAL_RANK"
+    return os.environ.get(variable, "0") == "0"
 
 
 def count_cores() -> int:

@@ -19,26 +19,38 @@ from nnunet_genesis.errors import SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CPU_AUTOCAST_VARIABLE = "nnUNet_genesis_cpu_autocast"
 _PRECISIONS = {"bfloat16": torch.bfloat16}
 
 
-def read_cpu_autocast(device: torch.device, recorded: str | None = None) -> torch.dtype | None:
+def read_cpu_autocast(
+    device: torch.device, recorded: str | None = None, record_file: Path | None = None
+) -> torch.dtype | None:
     """The precision that the environment asks for; None for nnU-Net's own, and on other devices than a CPU.
 
     Args:
         device: Of the training.
         recorded: What a run that is continued began with; it goes on so where the environment says nothing.
+        record_file: Where that is recorded, for messages.
 
     Raises:
         SetupError: If it names an unknown one.
     """
-    name = os.environ.get(CPU_AUTOCAST_VARIABLE) or recorded or ""
+    asked = os.environ.get(CPU_AUTOCAST_VARIABLE)
+    name = asked or recorded or ""
     if name and name not in _PRECISIONS:
+        known = ", ".join(_PRECISIONS)
+        if asked:
+            raise SetupError(
+                f"the environment variable {CPU_AUTOCAST_VARIABLE} is '{name}': known is {known}",
+                mend=f"export {CPU_AUTOCAST_VARIABLE}=bfloat16, or unset it",
+            )
         raise SetupError(
-            f"the environment variable {CPU_AUTOCAST_VARIABLE} is '{name}': known is {', '.join(_PRECISIONS)}",
-            mend=f"export {CPU_AUTOCAST_VARIABLE}=bfloat16, or unset it",
+            f"this run began in the precision {name!r:.100}, which is not known here; known is {known}",
+            where=record_file,
+            mend=f"export {CPU_AUTOCAST_VARIABLE}=bfloat16 to go on in that, or put a whole copy of the file back",
         )
     return _PRECISIONS[name] if name and device.type == "cpu" else None
 

@@ -78,7 +78,9 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
         self._seed = read_seed() if read_seed() is not None else before
         if self._seed is not None:
             seed_generators(self._seed, Stream.INITIAL_WEIGHTS)
-        self._cpu_autocast = read_cpu_autocast(self.device, began.get("cpu_autocast"))
+        self._cpu_autocast = read_cpu_autocast(
+            self.device, began.get("cpu_autocast"), Path(self.output_folder, INIT_FILE)
+        )
         super().initialize()
         if self._cpu_autocast is not None:
             self.loss = LossInSinglePrecision(self.loss)

@@ -33,7 +33,9 @@ def test_workers(
     [
         ({}, True),
         ({"SLURM_PROCID": "1"}, True),  # tasks of one job may be runs of their own
-        ({"SLURM_PROCID": "0", "RANK": "1", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "0", "TORCHELASTIC_RUN_ID": "run", "RANK": "1", "LOCAL_RANK": "0"}, False),
+        ({"TORCHELASTIC_RUN_ID": "run", "RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "1", "WORLD_SIZE": "4"}, True),  # a pod of Kubeflow that starts a run of its own
         ({"SLURM_PROCID": "1", "LOCAL_RANK": "0"}, True),
         ({"LOCAL_RANK": "1"}, False),
     ],
@@ -41,7 +43,7 @@ def test_workers(
 def test_the_first_process_of_a_run(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], *, is_first: bool
 ) -> None:
-    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+    for variable in ("TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "SLURM_PROCID"):
         monkeypatch.delenv(variable, raising=False)
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)

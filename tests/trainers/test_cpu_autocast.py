@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,5 +69,7 @@ def test_a_continued_run_keeps_the_precision_that_it_began_with(monkeypatch: pyt
     monkeypatch.delenv(CPU_AUTOCAST_VARIABLE, raising=False)
     assert read_cpu_autocast(CPU, "bfloat16") is torch.bfloat16
     assert read_cpu_autocast(torch.device("cuda"), "bfloat16") is None
+    with pytest.raises(SetupError, match=r"this run began in the precision 'int8'(.|\n)*fold_0/genesis_init\.json"):
+        read_cpu_autocast(CPU, "int8", Path("fold_0", "genesis_init.json"))
     monkeypatch.setenv(CPU_AUTOCAST_VARIABLE, "bfloat16")
     assert read_cpu_autocast(CPU, None) is torch.bfloat16
