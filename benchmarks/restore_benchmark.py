@@ -14,6 +14,7 @@ import argparse
 import csv
 import math
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +22,7 @@ from nnunet_genesis.benchmark.collect import EPOCHS_FILE, RESULTS_FILE, run_fold
 from nnunet_genesis.benchmark.record import RECORD_FILE, read_record, write_record
 from nnunet_genesis.benchmark.run_folder import State
 from nnunet_genesis.benchmark.scores import (
+    SCRATCH,
     CaseScore,
     EpochScore,
     RunKey,
@@ -72,16 +74,22 @@ def restore(results: Path, folder: Path, checkpoints: dict[str, Path]) -> int:
         record.initialisations[name] |= found
     cases = _by_run(read_case_scores(results / RESULTS_FILE))
     epochs = _by_run(read_epoch_scores(results / EPOCHS_FILE))
+    count = 0
     for run in record.runs.values():
-        if run.key not in cases:
+        # Tables hold a control under the schedules of those that it is compared with, see `collect`.
+        twins = [twin for twin, control in record.same_control.items() if control == run.key.schedule]
+        names = [run.key, *(replace(run.key, schedule=twin) for twin in twins if run.key.initialisation == SCRATCH)]
+        published = next((name for name in names if name in cases), None)
+        if published is None:
             continue
+        count += 1
         files = run_folder_of(folder, run)
         files.folder.mkdir(parents=True)
         files.write({"status": State.FINISHED.value, "restored_from": str(results)})
-        write_epoch_scores(epochs[run.key], files.epochs_file)
-        write_case_scores(cases[run.key], files.scores_file)
+        write_epoch_scores([replace(score, run=run.key) for score in epochs[published]], files.epochs_file)
+        write_case_scores([replace(score, run=run.key) for score in cases[published]], files.scores_file)
     write_record(record, folder)
-    return len(cases)
+    return count
 
 
 def _by_run(scores: Sequence[Score]) -> dict[RunKey, list[Score]]:

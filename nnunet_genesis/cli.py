@@ -151,7 +151,9 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
         try:
             finished = _run_pretraining(options, command, stop, is_first=is_first)
         except StoppedEarly:
-            sys.stderr.write(f"stopped before the first step; begin again with:\n  {command}\n")
+            # The results that --overwrite gives up may still be there, and --c would go on with them.
+            again = shlex.join(["genesis-pretrain-nnunet", *given]) if options.overwrite else command
+            sys.stderr.write(f"stopped before the first step; begin again with:\n  {again}\n")
             return stop.exit_code
     # The launcher takes any other code of a process that it started for a crash, and would kill the others.
     return 0 if finished or not is_first else stop.exit_code

@@ -45,6 +45,7 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--single-channel",
         action="store_true",
+        default=None,  # left out, a run that is continued keeps what it began with
         help="pretrain with one input channel, drawn anew for every patch: for sources with other numbers of channels"
         " than the plans; training spreads it over all channels of the dataset",
     )

@@ -20,6 +20,7 @@ from nnunet_genesis.files import write_json
 from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.nnunet_folders import folder_from_environment
 from nnunet_genesis.plans_checks import check_dataset_json
+from nnunet_genesis.saved_often import saved_often
 from nnunet_genesis.scans.headers import read_header
 from nnunet_genesis.scans.nrrd import check_nrrd_header
 from nnunet_genesis.scans.problems import ScanProblem
@@ -146,13 +147,13 @@ def try_scan_keys(
         with ThreadPoolExecutor(max(1, workers)) as pool:  # reading and sorting release the interpreter lock
             made = pool.map(lambda case: _read_key(reader, there[case]), pending)
             bar = tqdm(made, total=len(pending), desc=f"comparing scans ({part})", unit="scan", disable=None)
-            for case, (key, problem) in zip(pending, bar, strict=True):
+            often = saved_often(bar, lambda: _write_cache(cache_file, known))
+            for case, (key, problem) in zip(pending, often, strict=True):
                 if key is None:
                     unreadable[case] = problem
                 else:
                     keys[case] = key
                     known[f"{part}/{case}"] = {"files": pending[case], "key": key}
-        _write_cache(cache_file, known)
     kept = {case: key for case, key in keys.items() if shapes is None or key.split(":")[0] in shapes}
     return ScanKeys(kept, unreadable)
 

@@ -13,9 +13,12 @@ import pytest
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.plans import load_planned_configuration
+from nnunet_genesis.pretraining import run
+from nnunet_genesis.pretraining.interruption import StoppedEarly
 from tests.commands import pretrain
 from tests.pools import write_pool
 from tests.preprocessed import DATASET, smooth_cases, write_dataset
+from tests.tensorboard_events import recorded_epochs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -281,3 +284,34 @@ def test_help_waits_for_no_large_library(command: str) -> None:
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, capture_output=True, text=True)
     assert "usage" in done.stdout
     assert done.stdout.endswith("0 []\n")
+
+
+def test_what_is_said_of_an_early_stop_does_not_go_on_with_what_was_to_be_replaced(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dataset.is_dir()
+
+    def is_stopped(*_: object) -> bool:
+        raise StoppedEarly
+
+    monkeypatch.setattr(run, "run_pretraining", is_stopped)
+    pretrain(*RUN, "--overwrite")
+    assert capsys.readouterr().err.endswith(
+        f"begin again with:\n  genesis-pretrain-nnunet {' '.join(RUN)} --overwrite\n"
+    )
+    pretrain(*RUN)
+    assert capsys.readouterr().err.endswith(f"begin again with:\n  genesis-pretrain-nnunet {' '.join(RUN)} --c\n")
+
+
+def test_a_continued_run_keeps_to_one_channel(dataset: Path) -> None:
+    assert dataset.is_dir()
+    assert pretrain(*RUN, "--single-channel") == 0
+    assert pretrain(*RUN, "--c") == 0, "the stored settings are used"
+
+
+def test_curves_of_a_replaced_run_are_gone(dataset: Path, tmp_path: Path) -> None:
+    assert dataset.is_dir()
+    assert pretrain(*RUN) == 0
+    assert recorded_epochs(output_folder(tmp_path) / "tensorboard") == [2, 4]
+    assert pretrain(*RUN, "--overwrite", "--epochs", "1") == 0
+    assert recorded_epochs(output_folder(tmp_path) / "tensorboard") == [2]

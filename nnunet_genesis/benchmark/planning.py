@@ -87,8 +87,11 @@ def make_plan(settings: BenchmarkSettings, axes: Axes, planned: PlannedConfigura
     known = list(record.runs.values())
     length = Length(settings.epochs, settings.iterations)
     names = [candidate.name for candidate in axes.initialisations] or sorted(record.initialisations)
+    # Earlier versions did not keep what was asked for.
     used = [run.key.schedule for run in known if run.key.initialisation != SCRATCH or not record.initialisations]
-    schedules = [parse_schedule(text, length) for text in axes.schedules or _unique(used) or DEFAULT_SCHEDULES]
+    asked = record.schedules or _unique(used)
+    schedules = [parse_schedule(text, length) for text in axes.schedules or asked or DEFAULT_SCHEDULES]
+    record.schedules = _unique([*asked, *schedules])
     seeds = list(dict.fromkeys(axes.seeds or _unique(run.key.seed for run in known) or DEFAULT_SEEDS))
     if min(seeds) < 0:
         raise SetupError(f"--seeds {min(seeds)}: a seed must not be negative", mend="--seeds 0 1 2")

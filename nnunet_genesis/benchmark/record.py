@@ -37,6 +37,7 @@ class Record:
         runs: By identifier, in the order in which they were planned.
         same_control: Schedules to the one that their control is trained by, where it is another.
         provenance: Where the data are, and by which commands the benchmark was begun and continued.
+        schedules: All that were asked for; those of the controls may be others, see `same_control`.
     """
 
     settings: BenchmarkSettings
@@ -46,6 +47,7 @@ class Record:
     runs: dict[str, Run] = field(default_factory=dict)
     same_control: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    schedules: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -59,6 +61,7 @@ class Record:
                 identifier: {**asdict(run.key), "fold": run.fold, "trainer": run.trainer}
                 for identifier, run in self.runs.items()
             },
+            "schedules": self.schedules,
             "same_control": self.same_control,
             "provenance": self.provenance,
         }
@@ -98,6 +101,7 @@ class Record:
             ],
             initialisations={name: dict(told) for name, told in values["initialisations"].items()},
             runs=runs,
+            schedules=[str(schedule) for schedule in values.get("schedules", ())],
             same_control=dict(values["same_control"]),
             provenance=dict(values["provenance"]),
         )

@@ -72,7 +72,8 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
         "spacing": configuration.get("spacing"),
         "normalization_schemes": configuration.get("normalization_schemes"),
         "num_input_channels": plan.get("pretrain_num_input_channels"),
-        "trainer": content.get("trainer_name"),
+        # Not "trainer": that is one of segmentations, who has seen labels.
+        "method": content.get("trainer_name"),
         "epochs": content.get("current_epoch"),
         "citations": [CITATION],
     }

@@ -44,11 +44,13 @@ class TensorBoardFile:
 
     Args:
         folder: Where its files go, inside a folder that exists.
-        first_step: Step that the run goes on from: what another process recorded after it is hidden.
+        first_step: Step that the run goes on from, 0 for a new one: what another process, or a run that this one
+            replaces, recorded after it is hidden.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        self.folder, self._purge = folder, first_step + 1 if first_step else None
+        self.folder = folder
+        self._purge: int | None = first_step + 1
         self._writer: SummaryWriter | None = None
         self._recorded: int | None = None
         """Epochs that are on the disk for certain."""

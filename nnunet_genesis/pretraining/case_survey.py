@@ -20,6 +20,7 @@ from nnunet_genesis.plans_checks import is_plain_name
 from nnunet_genesis.pretraining.case_files import find_case_file, read_whole
 from nnunet_genesis.pretraining.case_index import is_case_shape
 from nnunet_genesis.pretraining.foreground import decode_map, encode_map, foreground_mask, map_foreground
+from nnunet_genesis.saved_often import saved_often
 from nnunet_genesis.scans.voxel_hash import hash_voxels
 
 if TYPE_CHECKING:
@@ -105,9 +106,8 @@ def survey_cases(
         bar = tqdm(
             found, total=len(pending), desc="checking cases", unit="case", disable=not (show_progress and pending)
         )
-        records = unchanged | dict(zip(pending, bar, strict=True))
-    if pending:
-        _keep(kept_in, known | records)
+        records = dict(unchanged)
+        records.update(zip(pending, saved_often(bar, lambda: _keep(kept_in, known | records)), strict=True))
     return {case: records[case] for case in cases}
 
 

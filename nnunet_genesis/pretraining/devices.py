@@ -14,7 +14,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.pretraining.joining import join_processes
 from nnunet_genesis.pretraining.launching import start_processes, starts_processes
-from nnunet_genesis.pretraining.processes import count_cores, count_processes
+from nnunet_genesis.pretraining.processes import LONGEST_WAIT, count_cores, count_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
         devices=num_devices,
         num_nodes=num_nodes,
         # The heads for deep supervision exist in nnU-Net's networks but take no part in restoration.
-        strategy=DDPStrategy(find_unused_parameters=True) if distributed else "auto",
+        strategy=DDPStrategy(find_unused_parameters=True, timeout=LONGEST_WAIT) if distributed else "auto",
         precision=_resolve_precision(device, precision),  # type: ignore[arg-type]
         # SLURM's variables are around wherever a job of it runs, and say nothing of the processes that we started.
         plugins=[TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()],

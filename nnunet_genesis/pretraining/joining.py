@@ -17,6 +17,7 @@ import torch
 from torch import distributed
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.processes import LONGEST_WAIT
 
 MINUTES_TO_JOIN = 30
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -38,7 +39,11 @@ def join_processes(device: str) -> None:
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     make.init_process_group(
-        "nccl" if device == "cuda" else "gloo", store=make.PrefixStore(word, store), rank=rank, world_size=world_size
+        "nccl" if device == "cuda" else "gloo",
+        store=make.PrefixStore(word, store),
+        rank=rank,
+        world_size=world_size,
+        timeout=LONGEST_WAIT,
     )
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 from nnunet_genesis.errors import SetupError
 
+LONGEST_WAIT = timedelta(hours=24)
+"""So long processes may wait for one another: the first one reads all cases, and discovers classes, for all.
+torch's own limits are 10 minutes (NCCL) and 30; that a process has died, `RankWatch` tells within a minute."""
 _TORCHRUN = "TORCHELASTIC_RUN_ID"
 """A variable that torchrun sets."""
 

@@ -1,8 +1,8 @@
 """A process of several that dies ends the others within a minute, and they say which one it was, and why.
 
-Without this, processes wait in a collective for one that is no more: for half an hour, which is torch's limit, as the
-first process may have to prepare for long while the others wait. Every process tells every second that it lives, over
-a store (torch's TCPStore) that rank 0 keeps; one that fails leaves its reason there.
+Without this, processes wait in a collective for one that is no more: for a day, as the first process may have to
+prepare for long while the others wait. Every process tells every second that it lives, over a store (torch's TCPStore)
+that rank 0 keeps; one that fails leaves its reason there.
 """
 
 from __future__ import annotations

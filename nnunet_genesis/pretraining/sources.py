@@ -15,6 +15,8 @@ from nnunet_genesis.pretraining.modalities import modalities_of, parse_modalitie
 from nnunet_genesis.pretraining.source_folders import OWN_CASES, SourceFolder
 from nnunet_genesis.pretraining.source_index import open_index
 from nnunet_genesis.pretraining.split import draw_validation_cases
+from nnunet_genesis.pretraining.unlabeled.pool import Pool, find_pools
+from nnunet_genesis.pretraining.unlabeled.pool_index import index_pool
 from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, read_scan_keys
 from nnunet_genesis.scans.voxel_hash import channel_keys
 
@@ -123,9 +125,11 @@ def open_sources(
     cases = sum(len(source.train) + len(source.validation) for source in sources)
     if not any(len(source.validation) for source in sources):
         kept_out = sum(len(excluded) for _, _, excluded, _ in kept)
+        needed = (
+            "at least 2 are needed" if cases < 2 else "but no source has two: one to learn from, one to be held out"
+        )
         raise SetupError(
-            f"{cases} case(s) to pretrain on, at least 2 are needed"
-            + (f" ({kept_out} are excluded)" if kept_out else ""),
+            f"{cases} case(s) to pretrain on, {needed}" + (f" ({kept_out} are excluded)" if kept_out else ""),
             where=planned.cases_folder if config.labelled else planned.pools_folder,
             mend=f"add images and run nnUNetv2_plan_and_preprocess -d {int(planned.dataset_name[7:10])},"
             " or add unlabeled scans with genesis preprocess-unlabeled and name them with --pools",
@@ -203,6 +207,12 @@ def _find_forbidden(
         forbidden |= set(keys.values())
     searched = [("", own)] if own is not None else []
     searched += [(f"{folder.name}/", index) for folder, index in zip(folders, indices, strict=True) if index is not own]
+    # A list may name scans of a pool that this run does not learn from; equal ones may lie in those that it does.
+    others = {name.partition("/")[0] for name in names if "/" in name} - {folder.name for folder in folders}
+    searched += [
+        (f"{name}/", index_pool(Pool(planned.pools_folder / name)))
+        for name in sorted(others & set(find_pools(planned)))
+    ]
     for prefix, index in searched:
         for number, name in enumerate(index.identifiers):
             if f"{prefix}{name}" in names:

@@ -17,8 +17,9 @@ import SimpleITK as sitk
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.export import OUR_TRAINER, STOCK_TRAINER, copy_for_prediction
 from nnunet_genesis.folders import refuse_used_folder
+from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.plans import read_channel_names
-from nnunet_genesis.submission.container.predict import read_plain
+from nnunet_genesis.submission.container.predict import VOLUMES_IN_TIFF, read_plain
 from nnunet_genesis.submission.images import find_test_images
 from nnunet_genesis.submission.labels import read_labels
 from nnunet_genesis.submission.models import Choice, TrainedModel, choose_models
@@ -107,7 +108,8 @@ def write_container(options: ContainerOptions, say: Callable[[str], None]) -> li
             shutil.copyfile(postprocessing, app / POSTPROCESSING_NAME)
         (app / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         _write_scripts(folder, _image_name(images.dataset_name))
-        _write_example(folder / "test" / "input" / "images", images.cases[example], options.input_slugs)
+        reader = str(read_json(models[0].folder / "plans.json").get("image_reader_writer"))
+        _write_example(folder / "test" / "input" / "images", images.cases[example], options.input_slugs, reader)
         told = {
             "format": "grand-challenge",
             "dataset": images.dataset_name,
@@ -131,6 +133,8 @@ def write_container(options: ContainerOptions, say: Callable[[str], None]) -> li
 def _check_slugs(options: ContainerOptions, images: TestImages) -> None:
     channels = read_channel_names(images.dataset_json)
     names = [str(channels[key]) for key in sorted(channels, key=int)]
+    if all(len(files) == 1 for files in images.cases.values()):
+        names = [" ".join(names)]  # colours are in one file
     if len(options.input_slugs) != len(names):
         raise SetupError(
             f"{len(options.input_slugs)} --input-slug, and the dataset has {len(names)} channel(s): {', '.join(names)}",
@@ -215,11 +219,31 @@ def _write_scripts(folder: Path, image_name: str) -> None:
     (folder / "requirements.txt").write_text("\n".join(pin_requirements("nnunetv2")) + "\n")
 
 
-def _write_example(folder: Path, channels: Sequence[Path], slugs: Sequence[str]) -> None:
-    """The case as the platform would hand it in: .mha, under one name in each socket's folder."""
+def _write_example(folder: Path, channels: Sequence[Path], slugs: Sequence[str], reader: str) -> None:
+    """The case as the platform would hand it in: .mha, under one name in each socket's folder.
+
+    Args:
+        folder: Gets a folder per socket.
+        channels: Files of the case.
+        slugs: Of the sockets.
+        reader: nnU-Net's, by the plans.
+    """
     for channel, slug in zip(channels, slugs, strict=True):
         (folder / slug).mkdir(parents=True)
-        if channel.name.endswith((".tif", ".tiff")):
+        if reader == VOLUMES_IN_TIFF:
+            sitk.WriteImage(_read_tiff(channel), str(folder / slug / "example.mha"), True)
+        elif channel.name.endswith((".tif", ".tiff")):
             shutil.copyfile(channel, folder / slug / f"example{channel.suffix}")
         else:
             sitk.WriteImage(read_plain(channel), str(folder / slug / "example.mha"), True)
+
+
+def _read_tiff(file: Path) -> sitk.Image:
+    """A volume with the spacing that nnU-Net reads from CASE.json beside it, 1 mm where there is none."""
+    import tifffile
+
+    image = sitk.GetImageFromArray(tifffile.imread(file))
+    beside = file.with_name(f"{file.stem.rpartition('_')[0]}.json")
+    if beside.is_file():
+        image.SetSpacing([float(mm) for mm in reversed(read_json(beside)["spacing"])])
+    return image

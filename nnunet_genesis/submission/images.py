@@ -11,6 +11,7 @@ from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.plans import read_channel_names
 from nnunet_genesis.plans_checks import check_dataset_json, is_plain_name
 from nnunet_genesis.pretraining.unlabeled.raw_datasets import find_raw_images
+from nnunet_genesis.submission.volumes import count_colours
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ class TestImages:
         folder: Where the images are.
         dataset_json: Content of the raw dataset's ``dataset.json``.
         ending: Their file ending, which predictions have, too.
-        cases: Name of each case to its channels' files, sorted.
+        cases: Name of each case to its channels' files, sorted; one file holds all colours of a flat image.
     """
 
     __test__ = False  # no class of tests
@@ -74,7 +75,7 @@ def find_test_images(dataset_name_or_id: str) -> TestImages:
     problems += [
         f"{printable(case)}: channels {', '.join(f'{number:04d}' for number in sorted(files))} of {channels}"
         for case, files in found.items()
-        if sorted(files) != list(range(channels))
+        if sorted(files) != list(range(channels)) and not _is_colour_image(files, channels)
     ]
     told_cases = dataset_json.get("numTest")
     if isinstance(told_cases, int) and told_cases not in (0, len(found)):
@@ -87,3 +88,8 @@ def find_test_images(dataset_name_or_id: str) -> TestImages:
         )
     cases = {case: tuple(files[number] for number in sorted(files)) for case, files in found.items()}
     return TestImages(name, folder, dataset_json, ending, cases)
+
+
+def _is_colour_image(files: Mapping[int, Path], channels: int) -> bool:
+    """Whether one file holds all channels: nnU-Net keeps red, green and blue together."""
+    return set(files) == {0} and channels > 1 and count_colours(files[0]) == channels

@@ -51,9 +51,13 @@ def find_label_map(images: TestImages, words: Sequence[str], task_json: Path | N
     own = {f"{case}{images.ending}" for case in images.cases}
     if tests and tests != own:
         raise DataError(
-            "the test images are not those of the challenge:\n"
-            + "\n".join(f"    missing: {name}" for name in sorted(tests - own))
-            + "\n".join(f"    not in the challenge: {name}" for name in sorted(own - tests)),
+            "\n    ".join(
+                [
+                    "the test images are not those of the challenge:",
+                    *(f"missing: {name}" for name in sorted(tests - own)),
+                    *(f"not in the challenge: {name}" for name in sorted(own - tests)),
+                ]
+            ),
             where=images.folder,
             mend=f"put the images that {task_json} lists into it",
         )

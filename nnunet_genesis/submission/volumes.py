@@ -92,9 +92,27 @@ def read_grid(file: Path, library: Library) -> Grid:
         array = _read_flat(file)
     except Exception as error:  # readers raise whatever they happen to stumble over
         raise _unreadable(file, error) from error
+    return Grid(array.shape[::-1][_colours_of(array, file) > 0 :])
+
+
+def count_colours(file: Path) -> int:
+    """How many colours a pixel of a flat image has: 3 or 4, all in one file; 0 for grey ones and other formats.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    if not file.name.lower().endswith(FLAT_ENDINGS):
+        return 0
+    try:
+        return _colours_of(_read_flat(file), file)
+    except Exception as error:  # readers raise whatever they happen to stumble over
+        raise _unreadable(file, error) from error
+
+
+def _colours_of(array: npt.NDArray[np.generic], file: Path) -> int:
     # nnU-Net takes three or four values at the end for colours, but in .tiff, where it always reads volumes.
     is_colour = array.ndim == 3 and array.shape[-1] in (3, 4) and not file.name.lower().endswith(".tiff")
-    return Grid(array.shape[::-1][is_colour:])
+    return array.shape[-1] if is_colour else 0
 
 
 def read_voxels(file: Path, library: Library) -> tuple[npt.NDArray[np.generic], Grid]:

@@ -43,7 +43,7 @@ def find_differences(
     pairs = zip(before[len(before) - axes :], list(spacing)[len(spacing) - axes :], strict=True)
     if any(abs(old - new) > SPACING_TOLERANCE * max(old, new) for old, new in pairs):
         lines.append(f"spacing: {_join(before)} mm in pretraining, {_join(spacing)} mm here")
-    schemes = _names(facts.get("normalization_schemes"))
+    schemes = _for_all_channels(_names(facts.get("normalization_schemes")), len(normalization_schemes))
     if schemes and schemes != list(normalization_schemes):
         lines.append(f"normalisation: {', '.join(schemes)} in pretraining, {', '.join(normalization_schemes)} here")
     channels = _names(facts.get("channel_names"))
@@ -53,7 +53,8 @@ def find_differences(
     elif count != len(channel_names):
         lines.append(f"channels: {count} in pretraining, {len(channel_names)} here")
     theirs = facts.get("foreground_intensities")
-    if isinstance(theirs, (list, tuple)) and schemes == list(normalization_schemes) and len(theirs) == len(schemes):
+    theirs = _for_all_channels(list(theirs), len(schemes)) if isinstance(theirs, (list, tuple)) else []
+    if theirs and schemes == list(normalization_schemes) and len(theirs) == len(schemes):
         for scheme, name, old, new in zip(schemes, channel_names, theirs, foreground_intensities, strict=True):
             if scheme == "CTNormalization" and _ct_differs(old, new):
                 lines.append(
@@ -61,6 +62,11 @@ def find_differences(
                     " the same tissue has another value"
                 )
     return lines
+
+
+def _for_all_channels(told: list[Any], count: int) -> list[Any]:
+    """What is told of the channel of a pretraining with one, for each of those that it is spread over."""
+    return told * count if len(told) == 1 else told
 
 
 def _ct_differs(old: Any, new: Mapping[str, float]) -> bool:

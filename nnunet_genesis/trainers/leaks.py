@@ -135,13 +135,22 @@ def refuse_leaks(leaks: Leaks, fold: int | str) -> None:
 
 def _describe_unknown(facts: Mapping[str, Any], dataset_name: str) -> list[str]:
     """Say what the file does not tell of the scans that were learned from."""
+    has_own_names = facts.get("dataset") == dataset_name and _has_names(facts)
     if facts.get("sources") is None:
-        if facts.get("dataset") == dataset_name and facts.get("cases"):
+        if has_own_names:
             return []
         return [f"the file does not say which scans were learned from (dataset: {facts.get('dataset', 'unknown')})"]
     return [
         f"{source['num_without_key']} case(s) of the source {source['name']} are known by their names alone"
+        + ("" if _has_names(facts) else ", and the file has no names, because it was pushed to the Hub")
         for source in facts["sources"]
         # A dataset's own cases are known by their names for certain.
-        if source.get("num_without_key") and not (source["own"] and facts.get("dataset") == dataset_name)
+        if source.get("num_without_key") and not (source["own"] and has_own_names)
     ]
+
+
+def _has_names(facts: Mapping[str, Any]) -> bool:
+    """Whether cases go by their names; in a file that was pushed, hashes of voxels stand in their place."""
+    cases = facts.get("cases") or ()
+    hashes = cases.values() if hasattr(cases, "values") else ()
+    return bool(cases) and not set(cases) & set(hashes)

@@ -114,6 +114,8 @@ def test_seeds_with_their_own_labelled_cases_are_compared_where_both_arms_have_t
     (found,) = compare(tables["dice", "organ"], paired=True)
     # Seeds 0 and 1 of the pretrained arm are rows 1 and 2, and are compared with rows 0 and 1.
     assert found.by_group == pytest.approx((0.5 + 0.1 - 0.55, 0.85 + 0.1 - 0.75))
+    assert (found.pretrained.seeds, found.scratch.seeds) == ((0, 1), (0, 1))
+    assert found.pretrained.mean - found.scratch.mean == pytest.approx(found.interval.difference)
 
 
 def test_without_a_scratch_there_is_nothing_to_compare() -> None:

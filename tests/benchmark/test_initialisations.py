@@ -26,6 +26,7 @@ from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, VALIDATION_ONLY
 from nnunet_genesis.trainers.pretrained_file import CHECKPOINT_VARIABLE
 from tests.benchmark.written import PATTERN, write_planned
 from tests.hub_server import Repository, running_hub
+from tests.interop.written import write_nnssl
 from tests.preprocessed import DATASET
 from tests.transfer.networks import build
 
@@ -116,6 +117,22 @@ def test_what_pretraining_saw_decides(planned: PlannedConfiguration, tmp_path: P
     with pytest.raises(SetupError, match=f"saw 1 of the 4 cases that are held out: {settings.test_cases[0]}") as raised:
         look_at(leaky, planned, tmp_path, trust=True)
     assert f"--pretext masked --exclude {tmp_path / 'test_cases.txt'}" in str(raised.value)
+
+
+def test_a_pretraining_of_nnssl_on_the_dataset_has_seen_no_labels(
+    planned: PlannedConfiguration, tmp_path: Path
+) -> None:
+    (network,) = list_planned_networks(DATASET)
+    file = tmp_path / "nnssl.pth"
+    write_nnssl(file, network.build(), dict(network.architecture))
+    content = torch.load(file, weights_only=True)
+    content["trainer_name"] = "BaseMAETrainer"
+    content["nnssl_adaptation_plan"]["pretrain_plan"]["dataset_name"] = DATASET
+    torch.save(content, file)
+    candidate = Candidate("mae", str(file), file)
+    with pytest.raises(SetupError, match="does not say which scans were learned from"):
+        look_at(candidate, planned, tmp_path)
+    assert look_at(candidate, planned, tmp_path, trust=True)[1]["method"] == "BaseMAETrainer"
 
 
 @pytest.mark.parametrize("damaged", ["imagesTs", "imagesTr"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nnunet_genesis.benchmark.candidates import Candidate
 from nnunet_genesis.benchmark.planning import Axes, commit_plan, make_plan
 from nnunet_genesis.benchmark.record import Record, read_record, write_record
 from nnunet_genesis.benchmark.request import Request, resolve_settings
@@ -50,6 +51,18 @@ def test_the_record_is_read_as_it_was_written(planned: PlannedConfiguration, fol
     made = plan(planned, folder, FEW, GROUPED)
     assert read_record(folder) == made.record
     assert len(made.runs) == 4
+
+
+def test_a_schedule_that_loads_the_decoder_is_kept_although_its_control_has_another(
+    planned: PlannedConfiguration, folder: Path
+) -> None:
+    plan(planned, folder, Axes(labelled=("2",), schedules=("full_warmup",), seeds=(0,)), GROUPED)
+    before = read_record(folder)
+    assert before is not None
+    assert [run.key.schedule for run in before.runs.values()] == ["warmup"]
+    later = Axes(initialisations=[Candidate("mg", "mg.pth", folder / "mg.pth")])
+    made = make_plan(before.settings, later, planned, before)
+    assert {run.key.initialisation: run.key.schedule for run in made.runs} == {"scratch": "warmup", "mg": "full_warmup"}
 
 
 def test_folds_are_the_subsets_and_the_users_own_are_not_touched(planned: PlannedConfiguration, folder: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.restore_benchmark import restore
 from nnunet_genesis.benchmark.collect import collect, list_reports
-from nnunet_genesis.benchmark.record import read_record
+from nnunet_genesis.benchmark.record import read_record, write_record
 from nnunet_genesis.benchmark.run_folder import State
 from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.errors import SetupError
@@ -56,6 +57,27 @@ def test_finished_trainings_come_back_and_the_others_are_still_to_be_run(publish
     before = read_record(published)
     assert before is not None
     assert (record.settings, record.subsets) == (before.settings, before.subsets)
+
+
+def test_controls_that_tables_hold_under_another_schedule_come_back(published: Path, tmp_path: Path) -> None:
+    record = read_record(published)
+    assert record is not None
+    for run in [run for run in record.runs.values() if run.key.initialisation == NAME]:
+        del record.runs[run.identifier]
+        other = replace(run, key=replace(run.key, schedule="full"))
+        record.runs[other.identifier] = other
+    record.same_control["full"] = "standard"
+    write_record(record, published)
+    for table in ("results.csv", "epochs.csv"):
+        text = (published / table).read_text()
+        (published / table).write_text(text.replace(",standard,", ",full,"))
+    restored = tmp_path / "restored"
+    assert restore(published, restored, {}) == 4
+    finished = [report.run for report in list_reports(restored, record) if report.state is State.FINISHED]
+    assert {(run.key.initialisation, run.key.schedule) for run in finished} == {("scratch", "standard"), (NAME, "full")}
+    collect(restored, record)
+    lines = {table: sorted((restored / table).read_text().splitlines()) for table in ("results.csv", "epochs.csv")}
+    assert lines == {table: sorted((published / table).read_text().splitlines()) for table in lines}
 
 
 def test_another_pretraining_does_not_take_the_name_of_the_published_one(published: Path, tmp_path: Path) -> None:

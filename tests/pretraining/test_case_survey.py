@@ -66,6 +66,25 @@ def test_unchanged_cases_are_not_read_again_and_changed_ones_are(
     assert sorted(json.loads(kept.read_text())) == ["case_000", "case_001", "case_002"]
 
 
+def test_what_was_read_before_a_broken_case_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_dataset(tmp_path, smooth_cases(3, (8, 16, 16)), (8, 16, 16), monkeypatch) / "nnUNetPlans_cases"
+    whole = (folder / "case_002.b2nd").read_bytes()
+    (folder / "case_002.b2nd").write_bytes(whole[:100])
+    with pytest.raises(DataError):
+        survey(tmp_path)
+    (folder / "case_002.b2nd").write_bytes(whole)
+    read: list[str] = []
+    original = case_survey._survey_case
+
+    def spy(planned: PlannedConfiguration, case: str) -> CaseRecord:
+        read.append(case)
+        return original(planned, case)
+
+    monkeypatch.setattr(case_survey, "_survey_case", spy)
+    assert len(survey(tmp_path)) == 3
+    assert read == ["case_002"]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -210,6 +210,16 @@ def test_cases_can_be_excluded_by_name(dataset: Path) -> None:
         open_all(exclude=("case_1",))
 
 
+def test_a_scan_of_a_pool_that_is_not_learned_from_is_excluded_from_the_others(dataset: Path) -> None:
+    planned = load_planned_configuration(dataset.name)
+    write_pool(planned, "shared", {"test": OTHERS["scan_03"], **smooth_cases(1, SHAPE, seed=4)})
+    write_pool(planned, "mr", OTHERS)
+    _, pool = open_all(pools=("mr",), exclude=("shared/test",))
+    assert pool.excluded == ("scan_03",)
+    with pytest.raises(SetupError, match=r"1 case\(s\) to exclude are not preprocessed, the first is shared/gone"):
+        open_all(pools=("mr",), exclude=("shared/gone",))
+
+
 def test_list_of_exclusions_takes_names_raw_cases_and_paths(dataset: Path, tmp_path: Path) -> None:
     raw = {case: image * 7 for case, image in CASES.items()}
     write_raw(dataset, raw)
@@ -265,6 +275,14 @@ def test_a_pool_of_one_scan_is_learned_from_and_not_judged_on(dataset: Path) -> 
     assert (len(pool.train), len(pool.validation)) == (1, 0)
     with pytest.raises(SetupError, match=r"1 case\(s\) to pretrain on, at least 2"):
         open_all(pools=("one",), labelled=False)
+
+
+def test_pools_of_one_scan_each_do_not_do(dataset: Path) -> None:
+    planned = load_planned_configuration(dataset.name)
+    for number in range(3):
+        write_pool(planned, f"pool_{number}", {"scan": OTHERS[f"scan_{number:02d}"]})
+    with pytest.raises(SetupError, match=r"3 case\(s\) to pretrain on, but no source has two: one to learn from"):
+        open_all(pools=tuple(f"pool_{number}" for number in range(3)), labelled=False)
 
 
 def test_too_few_cases_are_an_error(dataset: Path) -> None:

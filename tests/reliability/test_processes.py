@@ -10,11 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import torch
 from torch import distributed
 
 from nnunet_genesis import checkpoint, cli
 from nnunet_genesis.pretraining import run
+from nnunet_genesis.pretraining.devices import launch_fabric
 from nnunet_genesis.pretraining.joining import agree_on_word
+from nnunet_genesis.pretraining.processes import LONGEST_WAIT
 from tests.preprocessed import smooth_cases, write_dataset
 from tests.reliability.faults import GoesWrong, build_broken
 from tests.reliability.processes import run_in_processes
@@ -117,3 +120,28 @@ def test_restarted_processes_meet_whatever_dead_ones_left_in_the_store() -> None
 def join_late(store: Any, rank: int, delay: float) -> str:
     time.sleep(delay)
     return agree_on_word(store, rank, 3)
+
+
+def _write_timeout(rank: int, folder: Path, has_agent: bool) -> None:
+    store = None
+    if has_agent:
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = (
+            cast("Any", distributed).TCPStore(*address, is_master=True, wait_for_workers=False) if not rank else None
+        )
+    launch_fabric("cpu", 2, "32-true")
+    group = cast("Any", distributed).distributed_c10d._get_default_group()
+    (folder / f"{rank}.seconds").write_text(
+        str(group._get_backend(torch.device("cpu")).options._timeout.total_seconds())
+    )
+    cast("Any", distributed).barrier()
+    del store
+
+
+@pytest.mark.parametrize("has_agent", [False, True])
+def test_others_wait_for_hours_while_the_first_process_reads_all_cases(tmp_path: Path, *, has_agent: bool) -> None:
+    codes = run_in_processes(_write_timeout, 2, tmp_path, tmp_path, has_agent)
+    assert codes == [0, 0], (tmp_path / "0.txt").read_text()
+    for rank in range(2):
+        assert float((tmp_path / f"{rank}.seconds").read_text()) == LONGEST_WAIT.total_seconds()

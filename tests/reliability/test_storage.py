@@ -10,7 +10,6 @@ import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from nnunet_genesis.pretraining.run_lock import locked_folder
 from nnunet_genesis.storage import check_free_space
 from tests.reliability import small_run
 from tests.reliability.small_run import fill, read, run, same_weights, save_after_every_step, small_disk, when_told
+from tests.tensorboard_events import recorded_epochs
 
 if TYPE_CHECKING:
     from tests.reliability.effort import Effort
@@ -86,12 +86,6 @@ def test_a_log_that_cannot_be_written_says_so_once_and_goes_on(
     full = LogFile(Path("/dev/full"))
     full.emit(logging.makeLogRecord({"msg": "line", "levelname": "INFO"}))
     assert "No space left on device" in capfd.readouterr().err
-
-
-def recorded_epochs(folder: Path) -> list[int]:
-    events = import_module("tensorboard.backend.event_processing.event_accumulator").EventAccumulator(str(folder))
-    events.Reload()
-    return [event.step for event in events.Scalars("val_loss")]
 
 
 def test_a_result_that_cannot_be_written_is_an_error_and_the_rest_is_repeated(

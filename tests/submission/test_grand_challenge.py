@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 import torch
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+from skimage import io
 
 from nnunet_genesis.submission.container import check_output, predict
 from nnunet_genesis.submission.requirements import pin_requirements
@@ -21,6 +25,8 @@ from tests.submission.written import write_blob, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy.typing as npt
 
 SLUGS = ("--input-slug", "t1-mri", "--input-slug", "flair-mri", "--output-slug", "brain-tumour")
 
@@ -143,6 +149,55 @@ def test_entry_point_hands_images_over_in_the_format_of_the_dataset(tmp_path: Pa
         shutil.copy(tmp_path / "photo.mha", tmp_path / "images" / "t1-mri" / name)
     with pytest.raises(predict.JobError, match="holds 2"):
         predict.find_images(tmp_path, ["t1-mri"])
+
+
+def write_flat(results: Path, ending: str, array: npt.NDArray[np.uint8], reader: str, channels: int) -> Path:
+    """One test image of a flat format in place of the others, and a model of its dataset; returns the image."""
+    images = results.parents[1] / "nnUNet_raw" / "Dataset017_Brain" / "imagesTs"
+    for file in images.iterdir():
+        file.unlink()
+    write_json(images.parent, {"background": 0, "tumour": 1}, channels=channels, ending=ending)
+    image = images / f"case_1_0000{ending}"
+    (tifffile.imwrite if ending.startswith(".tif") else io.imsave)(image, array)
+    model = write_model(results, "nnUNetTrainer__P__3d_fullres")
+    plans = json.loads((model / "plans.json").read_text())
+    (model / "plans.json").write_text(json.dumps({**plans, "image_reader_writer": reader}))
+    return image
+
+
+@pytest.mark.parametrize("ending", [".tif", ".tiff"])
+def test_volumes_in_tiff_keep_their_spacing_on_the_way_to_nnunet(results: Path, tmp_path: Path, ending: str) -> None:
+    voxels = np.random.default_rng(0).integers(0, 255, (5, 7, 9), dtype=np.uint8)
+    image = write_flat(results, ending, voxels, "Tiff3DIO", channels=1)
+    image.with_name("case_1.json").write_text(json.dumps({"spacing": [3.0, 0.5, 0.25]}))
+    assert submit("--input-slug", "mri", "--output-slug", "tumour", "-f", "0") == 0
+    example = tmp_path / "out" / "test" / "input" / "images" / "mri" / "example.mha"
+    assert sitk.ReadImage(str(example)).GetSpacing() == (0.25, 0.5, 3.0)
+    predict.hand_over(example, tmp_path / f"case_0000{ending}")
+    predict.hand_over_spacing(example, tmp_path / "case.json")
+    for file in (image, tmp_path / f"case_0000{ending}"):
+        given, properties = Tiff3DIO().read_images([str(file)])
+        np.testing.assert_array_equal(given, voxels[None])
+        assert list(properties["spacing"]) == [3.0, 0.5, 0.25]
+    with pytest.raises(predict.JobError, match="tells no spacing"):
+        predict.hand_over_spacing(image, tmp_path / "case.json")
+
+
+def test_colours_are_one_file_and_one_socket(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    image = write_flat(results, ".png", pixels, "NaturalImage2DIO", channels=3)
+    three = [word for name in "rgb" for word in ("--input-slug", name)]
+    assert submit(*three, "--output-slug", "road", "-f", "0") == 1
+    assert "3 --input-slug, and the dataset has 1 channel(s)" in capsys.readouterr().err
+    assert submit("--input-slug", "photo", "--output-slug", "road", "-f", "0") == 0
+    example = tmp_path / "out" / "test" / "input" / "images" / "photo" / "example.mha"
+    predict.hand_over(example, tmp_path / "case_0000.png")
+    for file in (image, tmp_path / "case_0000.png"):
+        given, _ = NaturalImage2DIO().read_images([str(file)])
+        np.testing.assert_array_equal(given[:, 0], pixels.transpose(2, 0, 1))
+    io.imsave(image, pixels[..., 0])
+    assert submit("--input-slug", "photo", "--output-slug", "road", "-f", "0") == 1
+    assert "case_1: channels 0000 of 3" in capsys.readouterr().err
 
 
 def test_output_is_checked_against_the_input(tmp_path: Path) -> None:

@@ -137,8 +137,7 @@ def test_labels_follow_from_the_challenges_own_names(
     assert "labels of the dataset that the challenge does not name: Posterior" in refused(capsys, *command)
     challenge.write_text(json.dumps({**told, "test": [*tests[1:], "./imagesTs/hippocampus_002.nii.gz"]}))
     message = refused(capsys, *command)
-    assert "missing: hippocampus_002.nii.gz" in message
-    assert "not in the challenge: hippocampus_001.nii.gz" in message
+    assert "\n    missing: hippocampus_002.nii.gz\n    not in the challenge: hippocampus_001.nii.gz\n" in message
     challenge.write_text(json.dumps(told))
     assert submit(*command) == 0
     with zipfile.ZipFile("out/Task04_Hippocampus.zip") as opened:
@@ -361,7 +360,7 @@ def test_flat_images_keep_their_format(
     dataset, predictions = tmp_path / "Dataset120_RoadSegmentation", tmp_path / "predicted"
     (dataset / "imagesTs").mkdir(parents=True)
     predictions.mkdir()
-    write_json(dataset, {"background": 0, "road": 1}, channels=1, ending=ending)
+    write_json(dataset, {"background": 0, "road": 1}, channels=3, ending=ending)  # in one file, as nnU-Net has it
     generator = np.random.default_rng(0)
     images.imsave(dataset / "imagesTs" / f"img-1_0000{ending}", generator.integers(0, 255, (20, 30, 3), dtype=np.uint8))
     prediction = generator.integers(0, 2, (20, 30), dtype=np.uint8)

@@ -61,3 +61,18 @@ def test_2d_is_compared_in_its_plane() -> None:
 )
 def test_each_difference_gets_a_line(change: dict[str, Any], line: str) -> None:
     assert differences(**change) == [line]
+
+
+def test_one_channel_that_is_spread_over_several_is_normalised_like_each_of_them() -> None:
+    here: dict[str, Any] = {"spacing": SAME["spacing"], "channel_names": ["CT", "CT late"]}
+    here |= {"normalization_schemes": ["CTNormalization"] * 2}
+    single = {**SAME, "channel_names": ["CT or CT late"]}
+    channels = "channels: CT or CT late in pretraining, CT, CT late here"
+    assert find_differences(single, **here, foreground_intensities=[CT, CT]) == [channels]
+    other = {**CT, "mean": 150.0}
+    assert [
+        line.partition(":")[0] for line in find_differences(single, **here, foreground_intensities=[CT, other])
+    ] == [
+        "channels",
+        "normalisation of CT late",
+    ]

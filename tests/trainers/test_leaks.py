@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 
 from nnunet_genesis import raw_scan_keys
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.hub_upload import without_case_names
 from nnunet_genesis.scans.voxel_hash import scan_key
 from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, VALIDATION_ONLY, Leaks, find_leaks, refuse_leaks
 
@@ -127,6 +129,21 @@ def test_names_count_where_the_dataset_was_another_source(raw: Path, tmp_path: P
     leaks = find(tmp_path, facts, "prostate_0", "prostate_1")
     assert leaks.validation == ["prostate_0"]
     assert f"2 case(s) of the source {DATASET} are known by their names alone" in leaks.warnings(0)[1]
+
+
+@pytest.mark.parametrize("sources", [None, [{"name": DATASET, "own": True, "num_without_key": 2}]])
+def test_a_file_that_was_pushed_without_names_and_keys_is_not_taken_for_clean(
+    raw: Path, tmp_path: Path, sources: list[dict[str, Any]] | None
+) -> None:
+    assert raw.is_dir()
+    cases = {"prostate_0": "ab" * 32, "prostate_1": "cd" * 32}
+    facts = {"dataset": DATASET, "cases": cases, "validation_cases": {}, "sources": sources}
+    leaks = find(tmp_path, facts, "prostate_0")
+    assert (leaks.validation, leaks.unchecked) == (["prostate_0"], [])
+    leaks = find(tmp_path, without_case_names(facts), "prostate_0")
+    assert leaks.validation == []
+    expected = "does not say which scans" if sources is None else r"2 case\(s\) .* because it was pushed to the Hub"
+    assert re.search(expected, leaks.warnings(0)[0])
 
 
 @pytest.mark.parametrize("damage", ["link to nothing", "junk of a Mac", "truncated"])

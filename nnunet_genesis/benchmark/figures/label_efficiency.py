@@ -86,7 +86,8 @@ def _draw_panel(
         for labelled, arm in own:
             place = numbers.index(labelled) + shift
             scores = table.by_group(arms[arm]).mean(axis=1)
-            means.append((place, float(scores.mean())))
+            entry = found.get(arm)
+            means.append((place, float(scores.mean()) if entry is None else entry.pretrained.mean))
             panel.scatter(
                 [place + _BESIDE] * len(scores),
                 scores,
@@ -96,7 +97,6 @@ def _draw_panel(
                 alpha=0.6,
                 linewidths=0,
             )
-            entry = found.get(arm)
             if entry is not None:
                 ends = [entry.scratch.mean + end for end in (entry.interval.low, entry.interval.high)]
                 panel.plot([place, place], ends, color=colour, linewidth=1.4, marker="_", markersize=7)

@@ -107,7 +107,8 @@ def _of_record(material: Material) -> list[str]:
     if record is None:
         return []
     draws = (
-        "Every seed has labelled cases of its own, the same ones for all initialisations: seeds are compared in pairs."
+        "Every seed has labelled cases of its own, the same ones for all initialisations: seeds are compared in pairs,"
+        " and one that has no counterpart is in no comparison."
         if record.settings.subset_draws == PER_SEED
         else "All seeds train on the same labelled cases: other ones may give another gain."
     )

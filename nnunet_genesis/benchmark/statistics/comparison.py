@@ -13,7 +13,7 @@ from nnunet_genesis.benchmark.statistics.significance import holm, wilcoxon_p
 from nnunet_genesis.trainers.schedules import STANDARD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -60,7 +60,7 @@ class Comparison:
         metric: What was measured.
         label: The class, or the mean of classes.
         larger_is_better: Of the metric.
-        pretrained: Its score.
+        pretrained: Its score, over the trainings that are compared.
         scratch: That of scratch with the same labelled cases and schedule.
         groups: Names of the groups (patients).
         by_group: Mean difference of each group, pretrained minus scratch.
@@ -110,13 +110,14 @@ def arms_of(runs: Iterable[RunKey]) -> dict[Arm, list[RunKey]]:
 
 def score_arms(table: MetricTable) -> dict[Arm, ArmScore]:
     """Mean and run-to-run deviation of every arm."""
-    found = {}
-    for arm, runs in arms_of(table.values).items():
-        means = table.by_group(runs).mean(axis=1)
-        deviation = float(means.std(ddof=1)) if len(runs) > 1 else np.nan
-        missed = sum(table.missed[run] for run in runs)
-        found[arm] = ArmScore(tuple(run.seed for run in runs), float(means.mean()), deviation, missed)
-    return found
+    return {arm: _score(table, runs) for arm, runs in arms_of(table.values).items()}
+
+
+def _score(table: MetricTable, runs: Sequence[RunKey]) -> ArmScore:
+    means = table.by_group(runs).mean(axis=1)
+    deviation = float(means.std(ddof=1)) if len(runs) > 1 else np.nan
+    missed = sum(table.missed[run] for run in runs)
+    return ArmScore(tuple(run.seed for run in runs), float(means.mean()), deviation, missed)
 
 
 def compare(table: MetricTable, *, paired: bool) -> list[Comparison]:
@@ -127,17 +128,19 @@ def compare(table: MetricTable, *, paired: bool) -> list[Comparison]:
 
     Args:
         table: Scores of one metric and class.
-        paired: Whether trainings with the same seed share labelled cases that others do not have.
+        paired: Whether trainings with the same seed share labelled cases that others do not have; then only seeds count
+            that both arms have.
     """
-    arms, scores = arms_of(table.values), score_arms(table)
+    arms = arms_of(table.values)
     comparisons = []
     for arm in arms:
         control = Arm(SCRATCH, arm.labelled, arm.schedule)
         if arm.initialisation == SCRATCH or control not in arms:
             continue
-        ours, theirs = matched_scores(table, arm, control, paired=paired)
-        if not len(ours):
+        our_runs, their_runs = _matched_runs(arms[arm], arms[control], paired=paired)
+        if not our_runs:
             continue
+        ours, theirs = table.by_group(our_runs), table.by_group(their_runs)
         by_group = ours.mean(axis=0) - theirs.mean(axis=0)
         comparisons.append(
             Comparison(
@@ -145,8 +148,8 @@ def compare(table: MetricTable, *, paired: bool) -> list[Comparison]:
                 metric=table.metric,
                 label=table.label,
                 larger_is_better=table.larger_is_better,
-                pretrained=scores[arm],
-                scratch=scores[control],
+                pretrained=_score(table, our_runs),
+                scratch=_score(table, their_runs),
                 groups=table.group_names,
                 by_group=tuple(by_group.tolist()),
                 interval=crossed_interval(ours, theirs, paired=paired),
@@ -167,8 +170,14 @@ def matched_scores(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scores of two arms, each of shape (runs, groups); with `paired` of the seeds that both have, in one order."""
     arms = arms_of(table.values)
-    ours, theirs = arms[arm], arms[control]
-    if paired:
-        common = {run.seed for run in ours} & {run.seed for run in theirs}
-        ours, theirs = ([run for run in runs if run.seed in common] for runs in (ours, theirs))
+    ours, theirs = _matched_runs(arms[arm], arms[control], paired=paired)
     return table.by_group(ours), table.by_group(theirs)
+
+
+def _matched_runs(
+    ours: Sequence[RunKey], theirs: Sequence[RunKey], *, paired: bool
+) -> tuple[list[RunKey], list[RunKey]]:
+    """Trainings of two arms; with `paired` those of the seeds that both have, in one order."""
+    common = {run.seed for run in ours} & {run.seed for run in theirs}
+    first, second = ([run for run in runs if not paired or run.seed in common] for runs in (ours, theirs))
+    return first, second

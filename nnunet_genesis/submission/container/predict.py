@@ -20,6 +20,8 @@ os.environ.setdefault("nnUNet_compile", "0")
 os.environ.setdefault("MPLCONFIGDIR", tempfile.gettempdir())
 
 HERE = Path(__file__).resolve().parent
+VOLUMES_IN_TIFF = "Tiff3DIO"
+"""nnU-Net's reader of volumes without a grid: it takes the spacing from a .json beside them, else 1 mm."""
 READABLE = (".mha", ".nii.gz", ".nii", ".tif", ".tiff", ".nrrd", ".mhd", ".png")
 
 
@@ -91,6 +93,20 @@ def hand_over(image: Path, target: Path) -> None:
         shutil.copyfile(image, target)
     else:
         sitk.WriteImage(read_plain(image), str(target))
+
+
+def hand_over_spacing(image: Path, target: Path) -> None:
+    """Write the spacing of an image where nnU-Net's reader of volumes in TIFF looks for it.
+
+    Raises:
+        JobError: If the image tells none.
+    """
+    import SimpleITK as sitk
+
+    if image.name.lower().endswith((".tif", ".tiff")):
+        raise JobError(f"{image} tells no spacing, without which it cannot be resampled: it must be .mha")
+    spacing = sitk.ReadImage(str(image)).GetSpacing()
+    target.write_text(json.dumps({"spacing": spacing[::-1]}))
 
 
 def predict(config: dict[str, Any], channels: list[Path], work: Path, device_name: str) -> Path:
@@ -178,6 +194,9 @@ def main() -> int:
             channels = [work / f"case_{number:04d}{config['file_ending']}" for number in range(len(images))]
             for image, channel in zip(images, channels, strict=True):
                 hand_over(image, channel)
+            plans = json.loads((HERE / "models" / config["models"][0]["folder"] / "plans.json").read_text())
+            if plans.get("image_reader_writer") == VOLUMES_IN_TIFF:
+                hand_over_spacing(images[0], work / "case.json")
             segmentation = predict(config, channels, work, device)
             name = next(images[0].name[: -len(e)] for e in READABLE if images[0].name.lower().endswith(e))
             target = options.output / "images" / config["output_slug"] / f"{name}.mha"
