@@ -131,7 +131,8 @@ def test_nnssl_residual(file: Path) -> None:
     assert source.kind == "nnssl pretraining"
     assert_equal(source.weights, without_aliases(weights))
     assert source.architecture == RESIDUAL
-    assert source.facts["trainer"] == "BaseMAETrainer"
+    assert source.facts["method"] == "BaseMAETrainer"
+    assert "trainer" not in source.facts, "that is one of segmentations"
     assert source.facts["dataset"] == "Dataset745_OpenMind"
     assert source.facts["patch_size"] == [160, 160, 160]
     assert source.facts["num_input_channels"] == 1
