@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import SimpleITK as sitk
 
-from nnunet_genesis.errors import SetupError
+from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.export import OUR_TRAINER, STOCK_TRAINER, copy_for_prediction
 from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.json_reading import read_json
@@ -239,11 +239,22 @@ def _write_example(folder: Path, channels: Sequence[Path], slugs: Sequence[str],
 
 
 def _read_tiff(file: Path) -> sitk.Image:
-    """A volume with the spacing that nnU-Net reads from CASE.json beside it, 1 mm where there is none."""
+    """A volume with the spacing that nnU-Net reads from CASE.json beside it, 1 mm where there is none.
+
+    Raises:
+        DataError: If that file tells no spacing.
+    """
     import tifffile
 
     image = sitk.GetImageFromArray(tifffile.imread(file))
     beside = file.with_name(f"{file.stem.rpartition('_')[0]}.json")
     if beside.is_file():
-        image.SetSpacing([float(mm) for mm in reversed(read_json(beside)["spacing"])])
+        try:
+            image.SetSpacing([float(mm) for mm in reversed(read_json(beside)["spacing"])])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise DataError(
+                f"no spacing of a volume ({type(error).__name__}: {error})",
+                where=beside,
+                mend='write {"spacing": [3.0, 0.5, 0.5]}: millimetres, slices first',
+            ) from error
     return image

@@ -166,7 +166,9 @@ def write_flat(results: Path, ending: str, array: npt.NDArray[np.uint8], reader:
 
 
 @pytest.mark.parametrize("ending", [".tif", ".tiff"])
-def test_volumes_in_tiff_keep_their_spacing_on_the_way_to_nnunet(results: Path, tmp_path: Path, ending: str) -> None:
+def test_volumes_in_tiff_keep_their_spacing_on_the_way_to_nnunet(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
     voxels = np.random.default_rng(0).integers(0, 255, (5, 7, 9), dtype=np.uint8)
     image = write_flat(results, ending, voxels, "Tiff3DIO", channels=1)
     image.with_name("case_1.json").write_text(json.dumps({"spacing": [3.0, 0.5, 0.25]}))
@@ -179,6 +181,25 @@ def test_volumes_in_tiff_keep_their_spacing_on_the_way_to_nnunet(results: Path, 
         given, properties = Tiff3DIO().read_images([str(file)])
         np.testing.assert_array_equal(given, voxels[None])
         assert list(properties["spacing"]) == [3.0, 0.5, 0.25]
+    image.with_name("case_1.json").write_text('{"spacing": [3.0]}')
+    assert (
+        genesis(
+            "submit",
+            "17",
+            "--format",
+            "grand-challenge",
+            "--output",
+            "other",
+            "--input-slug",
+            "mri",
+            "--output-slug",
+            "tumour",
+            "-f",
+            "0",
+        )
+        == 1
+    )
+    assert "no spacing of a volume" in capsys.readouterr().err
     with pytest.raises(predict.JobError, match="tells no spacing"):
         predict.hand_over_spacing(image, tmp_path / "case.json")
 
