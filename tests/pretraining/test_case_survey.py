@@ -30,6 +30,19 @@ def survey(tmp_path: Path) -> dict[str, CaseRecord]:
     return survey_cases(planned, cases, tmp_path / "kept" / "cases.json", workers=2, show_progress=False)
 
 
+def spy_on_reading(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Gets the names of the cases that are read from now on."""
+    read: list[str] = []
+    original = case_survey._survey_case
+
+    def spy(planned: PlannedConfiguration, case: str) -> CaseRecord:
+        read.append(case)
+        return original(planned, case)
+
+    monkeypatch.setattr(case_survey, "_survey_case", spy)
+    return read
+
+
 def test_hash_is_of_the_voxels_whatever_the_file_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = smooth_cases(2, (8, 16, 16))
     hashes = []
@@ -45,14 +58,7 @@ def test_unchanged_cases_are_not_read_again_and_changed_ones_are(
 ) -> None:
     folder = write_dataset(tmp_path, smooth_cases(3, (8, 16, 16)), (8, 16, 16), monkeypatch) / "nnUNetPlans_cases"
     first = survey(tmp_path)
-    read: list[str] = []
-    original = case_survey._survey_case
-
-    def spy(planned: PlannedConfiguration, case: str) -> CaseRecord:
-        read.append(case)
-        return original(planned, case)
-
-    monkeypatch.setattr(case_survey, "_survey_case", spy)
+    read = spy_on_reading(monkeypatch)
     assert survey(tmp_path) == first
     assert read == []
     (folder / "case_001.b2nd").unlink()
@@ -73,14 +79,7 @@ def test_what_was_read_before_a_broken_case_is_not_read_again(tmp_path: Path, mo
     with pytest.raises(DataError):
         survey(tmp_path)
     (folder / "case_002.b2nd").write_bytes(whole)
-    read: list[str] = []
-    original = case_survey._survey_case
-
-    def spy(planned: PlannedConfiguration, case: str) -> CaseRecord:
-        read.append(case)
-        return original(planned, case)
-
-    monkeypatch.setattr(case_survey, "_survey_case", spy)
+    read = spy_on_reading(monkeypatch)
     assert len(survey(tmp_path)) == 3
     assert read == ["case_002"]
 
