@@ -13,16 +13,17 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from nnunet_genesis.benchmark.collect import EPOCHS_FILE, RESULTS_FILE, run_folder_of
+from nnunet_genesis.benchmark.candidates import parse_initialisations
+from nnunet_genesis.benchmark.collect import EPOCHS_FILE, RESULTS_FILE, keys_in_tables, run_folder_of
 from nnunet_genesis.benchmark.record import RECORD_FILE, read_record, write_record
 from nnunet_genesis.benchmark.run_folder import State
 from nnunet_genesis.benchmark.scores import (
-    SCRATCH,
     CaseScore,
     EpochScore,
     RunKey,
@@ -32,7 +33,7 @@ from nnunet_genesis.benchmark.scores import (
     write_epoch_scores,
 )
 from nnunet_genesis.checkpoint import sha256_of_file
-from nnunet_genesis.errors import SetupError
+from nnunet_genesis.errors import GenesisError, SetupError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,11 +76,9 @@ def restore(results: Path, folder: Path, checkpoints: dict[str, Path]) -> int:
     cases = _by_run(read_case_scores(results / RESULTS_FILE))
     epochs = _by_run(read_epoch_scores(results / EPOCHS_FILE))
     count = 0
+    keys_of = keys_in_tables(record)
     for run in record.runs.values():
-        # Tables hold a control under the schedules of those that it is compared with, see `collect`.
-        twins = [twin for twin, control in record.same_control.items() if control == run.key.schedule]
-        names = [run.key, *(replace(run.key, schedule=twin) for twin in twins if run.key.initialisation == SCRATCH)]
-        published = next((name for name in names if name in cases), None)
+        published = next((key for key in keys_of[run.key] if key in cases), None)
         if published is None:
             continue
         count += 1
@@ -139,11 +138,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="new folder of the benchmark")
     parser.add_argument("--initialisation", nargs="+", default=[], metavar="NAME=FILE", help="pretrainings, run again")
     arguments = parser.parse_args()
-    chosen = (text.partition("=") for text in arguments.initialisation)
-    checkpoints = {name: Path(file).absolute() for name, _, file in chosen}
+    checkpoints = {candidate.name: candidate.file for candidate in parse_initialisations(arguments.initialisation)}
     count = restore(arguments.results.absolute(), arguments.folder.absolute(), checkpoints)
     parser.exit(message=f"{arguments.folder}: {count} finished trainings\n")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except GenesisError as error:
+        sys.exit(str(error))

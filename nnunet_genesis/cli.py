@@ -23,7 +23,12 @@ from nnunet_genesis.cli_weights import add_weight_commands
 from nnunet_genesis.config import DEFAULT_PRETEXT, OPTIMIZERS, PRECISIONS
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.pretraining.interruption import EXIT_INTERRUPTED, EXIT_REQUEUE, StoppedEarly, StopRequest
-from nnunet_genesis.pretraining.processes import is_first_process, loader_workers, may_be_restarted
+from nnunet_genesis.pretraining.processes import (
+    TORCHRUN_ID_VARIABLE,
+    is_first_process,
+    loader_workers,
+    may_be_restarted,
+)
 from nnunet_genesis.pretraining.saving import DEFAULT_MINUTES
 from nnunet_genesis.storage import cannot_write, storage_error
 
@@ -169,7 +174,7 @@ def _run_pretraining(options: argparse.Namespace, command: str, stop: StopReques
     pretext = options.pretext or DEFAULT_PRETEXT
     output = options.output or planned.pretraining_folder(pretext, options.exclude_fold)
     workers = choose_workers(options.workers, loader_workers())
-    if may_be_restarted() and was_begun_by(output, os.environ["TORCHELASTIC_RUN_ID"]):
+    if may_be_restarted() and was_begun_by(output, os.environ[TORCHRUN_ID_VARIABLE]):
         options.continue_run, options.overwrite = True, False
     if options.continue_run:
         stored = stored_config(output)

@@ -29,6 +29,14 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object, expect: int = 0)
     return said.out if expect == 0 else said.err
 
 
+def add_plans(dataset: Path, name: str, architecture: dict[str, Any]) -> None:
+    """Write plans that differ from the dataset's own in name and architecture."""
+    plans = json.loads((dataset / "nnUNetPlans.json").read_text())
+    plans["plans_name"] = name
+    plans["configurations"]["3d_fullres"]["architecture"] = architecture
+    (dataset / f"{name}.json").write_text(json.dumps(plans))
+
+
 def test_inspect_tells_what_the_file_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "some.pth"
     write_genesis(file, build(2, residual=True), describe(residual=True))
@@ -50,15 +58,9 @@ def test_inspect_shows_a_transfer_and_the_plans_that_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = write_dataset(tmp_path, smooth_cases(2, (8, 16, 16)), (8, 16, 16), monkeypatch)
-    plans = json.loads((dataset / "nnUNetPlans.json").read_text())
-    plans["plans_name"] = "nnUNetPlansLarger"
-    plans["configurations"]["3d_fullres"]["architecture"] = describe(
-        features=(4, 8, 16), strides=[[1, 1, 1], [1, 2, 2], [2, 2, 2]]
-    )
-    (dataset / "nnUNetPlansLarger.json").write_text(json.dumps(plans))
-    plans["plans_name"] = "nnUNetResEncUNetLPlans"
-    plans["configurations"]["3d_fullres"]["architecture"] = describe(residual=True)
-    (dataset / "nnUNetResEncUNetLPlans.json").write_text(json.dumps(plans))
+    larger = describe(features=(4, 8, 16), strides=[[1, 1, 1], [1, 2, 2], [2, 2, 2]])
+    add_plans(dataset, "nnUNetPlansLarger", larger)
+    add_plans(dataset, "nnUNetResEncUNetLPlans", describe(residual=True))
     file = tmp_path / "some.pth"
     write_genesis(file, build(4), describe())
     said = run(capsys, "inspect", file, "--into", "777", "-p", "nnUNetPlansLarger")
@@ -203,11 +205,9 @@ def test_inspect_goes_on_where_other_plans_describe_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = write_dataset(tmp_path, smooth_cases(2, (8, 16, 16)), (8, 16, 16), monkeypatch)
-    plans = json.loads((dataset / "nnUNetPlans.json").read_text())
-    plans["plans_name"] = "nnUNetPlansBroken"
-    plans["configurations"]["3d_fullres"]["architecture"] = describe(features=(4, 8))
-    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["n_stages"] = 5
-    (dataset / "nnUNetPlansBroken.json").write_text(json.dumps(plans))
+    broken = describe(features=(4, 8))
+    broken["arch_kwargs"]["n_stages"] = 5
+    add_plans(dataset, "nnUNetPlansBroken", broken)
     file = tmp_path / "some.pth"
     write_genesis(file, build(), describe())
     said = run(capsys, "inspect", file, "--into", "777")

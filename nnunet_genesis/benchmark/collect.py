@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.benchmark.record import Record
     from nnunet_genesis.benchmark.runs import Run
+    from nnunet_genesis.benchmark.scores import RunKey
 
 RESULTS_FILE, EPOCHS_FILE = "results.csv", "epochs.csv"
 
@@ -63,8 +64,8 @@ def report_on(folder: Path, run: Run) -> RunReport:
     return RunReport(run, files.state(), files.read())
 
 
-def collect(folder: Path, record: Record) -> None:
-    """Write ``results.csv`` and ``epochs.csv`` of all finished trainings.
+def keys_in_tables(record: Record) -> dict[RunKey, list[RunKey]]:
+    """Under which keys the lines of every training stand in the tables.
 
     Schedules that differ only in ``full`` share one control; its lines are there under the name of each of them, so
     that every pretrained run has its control beside it.
@@ -73,17 +74,25 @@ def collect(folder: Path, record: Record) -> None:
     for run in record.runs.values():
         if run.key.initialisation != SCRATCH:
             twins.setdefault(control_of(run.key.schedule), set()).add(run.key.schedule)
+    keys = {}
+    for run in record.runs.values():
+        schedules = {run.key.schedule}
+        if run.key.initialisation == SCRATCH:
+            schedules = twins.get(run.key.schedule, schedules)
+        keys[run.key] = [replace(run.key, schedule=schedule) for schedule in sorted(schedules)]
+    return keys
+
+
+def collect(folder: Path, record: Record) -> None:
+    """Write ``results.csv`` and ``epochs.csv`` of all finished trainings, see `keys_in_tables`."""
     cases, epochs = [], []
+    keys_of = keys_in_tables(record)
     for run in record.runs.values():
         files = run_folder_of(folder, run)
         if files.state() is not State.FINISHED:
             continue
-        schedules = {run.key.schedule}
-        if run.key.initialisation == SCRATCH:
-            schedules = twins.get(run.key.schedule, schedules)
-        keys = [replace(run.key, schedule=schedule) for schedule in sorted(schedules)]
         own_cases, own_epochs = read_case_scores(files.scores_file), read_epoch_scores(files.epochs_file)
-        for key in keys:
+        for key in keys_of[run.key]:
             cases += [replace(score, run=key) for score in own_cases]
             epochs += [replace(score, run=key) for score in own_epochs]
     write_case_scores(cases, folder / RESULTS_FILE)

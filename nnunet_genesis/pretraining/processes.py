@@ -10,8 +10,8 @@ from nnunet_genesis.errors import SetupError
 LONGEST_WAIT = timedelta(hours=24)
 """So long processes may wait for one another: the first one reads all cases, and discovers classes, for all.
 torch's own limits are 10 minutes (NCCL) and 30; that a process has died, `RankWatch` tells within a minute."""
-_TORCHRUN = "TORCHELASTIC_RUN_ID"
-"""A variable that torchrun sets."""
+TORCHRUN_ID_VARIABLE = "TORCHELASTIC_RUN_ID"
+"""Set by torchrun, to the id of the run."""
 
 
 def count_processes(num_devices: int) -> tuple[int, int]:
@@ -22,7 +22,7 @@ def count_processes(num_devices: int) -> tuple[int, int]:
     """
     if num_devices < 1:
         raise SetupError(f"-num_gpus {num_devices}: must be at least 1", mend="-num_gpus 1")
-    if _TORCHRUN not in os.environ:
+    if TORCHRUN_ID_VARIABLE not in os.environ:
         return num_devices, 1
     local = int(os.environ["LOCAL_WORLD_SIZE"])
     return local, int(os.environ["WORLD_SIZE"]) // local
@@ -42,7 +42,7 @@ def is_first_process() -> bool:
     SLURM's variables do not count: several tasks of one job may be runs of their own. Nor does a RANK that is not
     torchrun's, as pods of Kubeflow have one.
     """
-    variable = "RANK" if _TORCHRUN in os.environ else "LOCAL_RANK"
+    variable = "RANK" if TORCHRUN_ID_VARIABLE in os.environ else "LOCAL_RANK"
     return os.environ.get(variable, "0") == "0"
 
 

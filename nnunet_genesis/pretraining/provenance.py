@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis import __version__
 from nnunet_genesis.checkpoint import FORMAT_VERSION
 from nnunet_genesis.plain_values import plain
+from nnunet_genesis.pretraining.processes import TORCHRUN_ID_VARIABLE
 from nnunet_genesis.pretraining.source_folders import OWN_CASES
 from nnunet_genesis.pretraining.sources import qualified
 
@@ -92,7 +93,7 @@ def describe_run(
             **{name: version(name) for name in _PACKAGES},
         },
         "seed": config.seed,
-        "torchrun_id": os.environ.get("TORCHELASTIC_RUN_ID"),
+        "torchrun_id": os.environ.get(TORCHRUN_ID_VARIABLE),
         "citations": [*pretext.citations, NNUNET_CITATION],
     }
 

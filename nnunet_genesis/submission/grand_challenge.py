@@ -108,8 +108,8 @@ def write_container(options: ContainerOptions, say: Callable[[str], None]) -> li
             shutil.copyfile(postprocessing, app / POSTPROCESSING_NAME)
         (app / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         _write_scripts(folder, _image_name(images.dataset_name))
-        reader = str(read_json(models[0].folder / "plans.json").get("image_reader_writer"))
-        _write_example(folder / "test" / "input" / "images", images.cases[example], options.input_slugs, reader)
+        inputs = folder / "test" / "input" / "images"
+        _write_example(inputs, images.cases[example], options.input_slugs, config["image_reader_writer"])
         told = {
             "format": "grand-challenge",
             "dataset": images.dataset_name,
@@ -189,6 +189,7 @@ def _config(options: ContainerOptions, images: TestImages, models: Sequence[Trai
         "input_slugs": list(options.input_slugs),
         "output_slug": options.output_slug,
         "file_ending": images.ending,
+        "image_reader_writer": read_json(models[0].folder / "plans.json").get("image_reader_writer"),
         "labels": sorted(read_labels(images.dataset_json)),
         "models": [
             {
@@ -219,7 +220,7 @@ def _write_scripts(folder: Path, image_name: str) -> None:
     (folder / "requirements.txt").write_text("\n".join(pin_requirements("nnunetv2")) + "\n")
 
 
-def _write_example(folder: Path, channels: Sequence[Path], slugs: Sequence[str], reader: str) -> None:
+def _write_example(folder: Path, channels: Sequence[Path], slugs: Sequence[str], reader: str | None) -> None:
     """The case as the platform would hand it in: .mha, under one name in each socket's folder.
 
     Args:

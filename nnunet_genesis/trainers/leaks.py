@@ -135,14 +135,15 @@ def refuse_leaks(leaks: Leaks, fold: int | str) -> None:
 
 def _describe_unknown(facts: Mapping[str, Any], dataset_name: str) -> list[str]:
     """Say what the file does not tell of the scans that were learned from."""
-    has_own_names = facts.get("dataset") == dataset_name and _has_names(facts)
+    has_names = _has_names(facts)
+    has_own_names = facts.get("dataset") == dataset_name and has_names
     if facts.get("sources") is None:
         if has_own_names:
             return []
         return [f"the file does not say which scans were learned from (dataset: {facts.get('dataset', 'unknown')})"]
     return [
         f"{source['num_without_key']} case(s) of the source {source['name']} are known by their names alone"
-        + ("" if _has_names(facts) else ", and the file has no names, because it was pushed to the Hub")
+        + ("" if has_names else ", and the file has no names, because it was pushed to the Hub")
         for source in facts["sources"]
         # A dataset's own cases are known by their names for certain.
         if source.get("num_without_key") and not (source["own"] and has_own_names)

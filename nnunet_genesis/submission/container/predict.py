@@ -194,8 +194,7 @@ def main() -> int:
             channels = [work / f"case_{number:04d}{config['file_ending']}" for number in range(len(images))]
             for image, channel in zip(images, channels, strict=True):
                 hand_over(image, channel)
-            plans = json.loads((HERE / "models" / config["models"][0]["folder"] / "plans.json").read_text())
-            if plans.get("image_reader_writer") == VOLUMES_IN_TIFF:
+            if config["image_reader_writer"] == VOLUMES_IN_TIFF:
                 hand_over_spacing(images[0], work / "case.json")
             segmentation = predict(config, channels, work, device)
             name = next(images[0].name[: -len(e)] for e in READABLE if images[0].name.lower().endswith(e))
