@@ -22,6 +22,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from benchmarks.machine import parse_size, report
 from benchmarks.pairs import SEED, mean_ms, smooth_patch
 from nnunet_genesis.config import MaskedConfig, MaskedGenesisConfig, ModelsGenesisConfig
+from nnunet_genesis.machine import count_cores
 from nnunet_genesis.pretraining.distortions.elastic import ALPHA, SIGMA, apply_elastic, sample_elastic
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pretexts.masked import Masked
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    lines = [f"load before: {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {os.cpu_count()} cores", ""]
+    lines = [f"load before: {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {count_cores()} cores", ""]
     lines.append(f"{'size':>12} {'what':>20} {'ms':>9} {'/ pair':>8} {'scipy /':>8}")
     figures: dict[str, float] = {}
     for text in options.sizes:

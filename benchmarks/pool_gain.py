@@ -9,7 +9,6 @@ every source of the second, which neither has seen: a seed splits the labelled c
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from lightning_fabric import Fabric
 from benchmarks.machine import report
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
+from nnunet_genesis.machine import count_cores
 from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining.data import PatchDataset
 from nnunet_genesis.pretraining.intensities import IntensityRange
@@ -40,7 +40,7 @@ def held_out_pairs(genesis: Mapping[str, Any], planned: PlannedConfiguration) ->
     """The held-out pairs of all sources of a run, more of them than the run itself was judged on."""
     config = PretrainingConfig.from_dict(genesis["config"])
     sources = open_sources(
-        planned, config, find_source_folders(planned, config), workers=os.cpu_count() or 1, show_progress=False
+        planned, config, find_source_folders(planned, config), workers=count_cores(), show_progress=False
     )
     intensities = IntensityRange(**{key: tuple(values) for key, values in genesis["intensity_range"].items()})
     return ValidationPairs(

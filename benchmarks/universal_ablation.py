@@ -16,7 +16,6 @@ import argparse
 import csv
 import json
 import math
-import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from benchmarks.charts import draw_parts
 from benchmarks.machine import report
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
+from nnunet_genesis.machine import count_cores
 from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining.data import PatchDataset
 from nnunet_genesis.pretraining.intensities import IntensityRange
@@ -60,7 +60,7 @@ def excluded_pairs(genesis: Mapping[str, Any], planned: PlannedConfiguration) ->
     config = PretrainingConfig.from_dict(genesis["config"])
     sources = []
     for folder in find_source_folders(planned, config):
-        index = open_index(folder, workers=os.cpu_count() or 1, show_progress=False)
+        index = open_index(folder, workers=count_cores(), show_progress=False)
         wanted = [qualified(folder.name, str(case)) in genesis["excluded_cases"] for case in index.identifiers]
         patches = PatchDataset(
             [index.select(np.array(wanted))],

@@ -21,6 +21,7 @@ from benchmarks.machine import parse_size, report
 from benchmarks.pairs import SEED, smooth_patch
 from benchmarks.workload import written_dataset
 from nnunet_genesis.config import ModelsGenesisConfig, UniversalModelConfig
+from nnunet_genesis.machine import count_cores
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pretext_network import build_pretext_network
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
@@ -111,7 +112,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    lines = [f"load before: {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {os.cpu_count()} cores"]
+    lines = [f"load before: {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {count_cores()} cores"]
     lines += [f"batch {options.batch_size}, {options.features} features, bf16, {options.device}", ""]
     lines.append(f"{'size':>12} {'what':>16} {'ms':>9} {'/ models-genesis':>17}")
     figures: dict[str, float] = {}

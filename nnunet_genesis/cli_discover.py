@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis.cli_config import add_plans_flags, choose_workers, resolve_config
 from nnunet_genesis.cli_pretexts import add_setting_flags
 from nnunet_genesis.cli_sources import add_source_flags
-from nnunet_genesis.pretraining.processes import count_cores
+from nnunet_genesis.pretraining.processes import preprocessing_workers
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +29,13 @@ def add_discover_command(commands: Any) -> None:
     )
     add_plans_flags(parser)
     add = parser.add_argument
-    add("-np", dest="workers", type=int, default=None, help="threads that read (default: one per core)")
+    add(
+        "-np",
+        dest="workers",
+        type=int,
+        default=None,
+        help="threads that read (default: nnUNet_def_n_proc, else one per core up to 8)",
+    )
     add("--seed", type=int, default=0, help="default: 0")
     add("--val-fraction", type=float, default=0.1, help="share of the cases held out for validation (default: 0.1)")
     add_setting_flags(parser, ("--classes", "--features"))
@@ -41,7 +47,7 @@ def add_discover_command(commands: Any) -> None:
 def _discover(options: argparse.Namespace) -> int:
     from nnunet_genesis.plans import load_planned_configuration
 
-    workers = choose_workers(options.workers, count_cores())
+    workers = choose_workers(options.workers, preprocessing_workers())
     planned = load_planned_configuration(options.dataset, options.plans, options.configuration, needs_cases=False)
     config = resolve_config(options, planned)
 

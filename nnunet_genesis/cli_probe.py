@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis.cli_config import choose_workers
 from nnunet_genesis.cli_device import DEVICES, choose_device
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.pretraining.processes import count_cores
+from nnunet_genesis.pretraining.processes import preprocessing_workers
 
 if TYPE_CHECKING:
     import argparse
@@ -60,7 +60,12 @@ def add_probe_command(commands: Any) -> None:
     add("--seed", type=int, default=0, help="of scans, patches, folds and random weights (default: 0)")
     add("--umap", action="store_true", help="draw UMAP instead of PCA coordinates (needs umap-learn)")
     add("-device", choices=DEVICES, help="default: cuda where there is one, else cpu")
-    add("-np", dest="workers", type=int, help="threads that read (default: one per core)")
+    add(
+        "-np",
+        dest="workers",
+        type=int,
+        help="threads that read (default: nnUNet_def_n_proc, else one per core up to 8)",
+    )
     add("--output", type=Path, help="new folder (default: genesis_probe_DATASET_CONFIGURATION)")
     parser.set_defaults(action=_probe)
 
@@ -74,7 +79,7 @@ def _probe(options: argparse.Namespace) -> int:
     from nnunet_genesis.probing.projection import require_umap
     from nnunet_genesis.probing.run import ProbeConfig, run_probe
 
-    workers = choose_workers(options.workers, count_cores())
+    workers = choose_workers(options.workers, preprocessing_workers())
     config = ProbeConfig(options.scans, options.patches, options.seed)
     told = parse_modalities(options.modality)
     device = choose_device(options.device)

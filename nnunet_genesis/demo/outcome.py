@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from nnunet_genesis.checkpoint import folder_name
 from nnunet_genesis.demo import commands, figures, results, settings
 from nnunet_genesis.demo.pipeline import TRAINERS, describe_edits, predictions_folder
 from nnunet_genesis.errors import GenesisError
+from nnunet_genesis.machine import count_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,9 +78,8 @@ def write_outcome(
 
 def machine() -> dict[str, str]:
     """Describe the computer and the packages."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     packages = {name: version(name) for name in ("nnunet-genesis", "nnunetv2", "torch")}
-    return {"cores": str(cores), "system": platform.platform(), "Python": platform.python_version(), **packages}
+    return {"cores": str(count_cores()), "system": platform.platform(), "Python": platform.python_version(), **packages}
 
 
 def _how(seed: int) -> str:

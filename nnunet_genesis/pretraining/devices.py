@@ -12,9 +12,10 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.machine import count_cores
 from nnunet_genesis.pretraining.joining import join_processes
 from nnunet_genesis.pretraining.launching import start_processes, starts_processes
-from nnunet_genesis.pretraining.processes import LONGEST_WAIT, count_cores, count_processes
+from nnunet_genesis.pretraining.processes import LONGEST_WAIT, count_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.plans import list_cases
+from nnunet_genesis.pretraining.processes import preprocessing_workers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def resolve_exclusions(planned: PlannedConfiguration, file: Path) -> tuple[str, 
     own = set(list_cases(planned.cases_folder)) if planned.cases_folder.is_dir() else set()
     names = {line for line in entries if line in own or _is_pool_case(planned, line)}
     others = {line: number for line, number in entries.items() if line not in names}
-    options = BuildOptions(workers=min(8, os.cpu_count() or 1))
+    options = BuildOptions(workers=preprocessing_workers())
     keys = keys_of_entries(planned, file, others, options, endings=reader_endings(planned)) if others else {}
     return tuple(sorted([*names, *(f"{SCAN_PREFIX}{key}" for key in keys)]))
 

@@ -15,7 +15,7 @@ from nnunet_genesis.pretraining.data import PatchDataset
 from nnunet_genesis.pretraining.intensities import measure_range
 from nnunet_genesis.pretraining.pretexts import build_pretext, prepare_pretext
 from nnunet_genesis.pretraining.preview_figures import PreviewRow, draw_preview
-from nnunet_genesis.pretraining.processes import count_cores
+from nnunet_genesis.pretraining.processes import preprocessing_workers
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator, torch_generator
 from nnunet_genesis.pretraining.single_channel import join_channels, learned_plans, with_channels_drawn
 from nnunet_genesis.pretraining.source_folders import find_source_folders
@@ -47,7 +47,7 @@ def preview(planned: PlannedConfiguration, config: PretrainingConfig, output: Pa
         GenesisError: If the folder is in use, or the dataset cannot be pretrained on.
     """
     refuse_used_folder(output, "the preview")
-    folders, workers = find_source_folders(planned, config), count_cores()
+    folders, workers = find_source_folders(planned, config), preprocessing_workers()
     sources = open_sources(planned, config, folders, workers=workers, show_progress=True)
     samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=workers)
     if config.single_channel:

@@ -6,6 +6,7 @@ import os
 from datetime import timedelta
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.machine import count_cores
 
 LONGEST_WAIT = timedelta(hours=24)
 """So long processes may wait for one another: the first one reads all cases, and discovers classes, for all.
@@ -46,18 +47,13 @@ def is_first_process() -> bool:
     return os.environ.get(variable, "0") == "0"
 
 
-def count_cores() -> int:
-    """Cores of this machine, 1 where it does not tell."""
-    return os.cpu_count() or 1
-
-
 def loader_workers() -> int:
     """Follow nnU-Net's variable for training, else leave one core to the main process, up to eight workers."""
     return _from_environment("nnUNet_n_proc_DA", least=0, otherwise=max(1, min(8, count_cores() - 1)))
 
 
 def preprocessing_workers() -> int:
-    """Follow nnU-Net's variable for preprocessing, else one process per core, up to eight."""
+    """Follow nnU-Net's variable for preprocessing, else one per core, up to eight: each may hold a whole scan."""
     return _from_environment("nnUNet_def_n_proc", least=1, otherwise=min(8, count_cores()))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.machine import count_cores
 from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, Part, try_scan_keys
 from nnunet_genesis.scans.voxel_hash import channel_keys
 
@@ -92,7 +93,7 @@ def find_leaks(
                     part,
                     cases,
                     cache_file=results_folder / SCAN_KEYS_FILE,
-                    workers=min(MAX_READERS, os.cpu_count() or 1),
+                    workers=min(MAX_READERS, count_cores()),
                     shapes={key.split(":")[0] for key in seen},
                 )
             except SetupError as error:

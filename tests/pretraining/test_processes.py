@@ -10,7 +10,6 @@ from nnunet_genesis.pretraining.processes import is_first_process, loader_worker
 @pytest.mark.parametrize(
     ("cores", "told", "loading", "preprocessing"),
     [
-        (None, "", 1, 1),
         (1, "", 1, 1),
         (4, "", 3, 4),
         (64, "", 8, 8),
@@ -19,10 +18,8 @@ from nnunet_genesis.pretraining.processes import is_first_process, loader_worker
         (4, "many", 3, 4),
     ],
 )
-def test_workers(
-    monkeypatch: pytest.MonkeyPatch, cores: int | None, told: str, loading: int, preprocessing: int
-) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+def test_workers(monkeypatch: pytest.MonkeyPatch, cores: int, told: str, loading: int, preprocessing: int) -> None:
+    monkeypatch.setattr("nnunet_genesis.pretraining.processes.count_cores", lambda: cores)
     monkeypatch.setenv("nnUNet_n_proc_DA", told)
     monkeypatch.setenv("nnUNet_def_n_proc", told)
     assert (loader_workers(), preprocessing_workers()) == (loading, preprocessing)

@@ -229,6 +229,7 @@ def test_the_script_for_slurm_saves_requeues_and_finishes(workspace: Workspace) 
     _write_tool(tools / "scontrol", 'if [ "$1" = show ]; then echo localhost; else echo "$@" >> "$SLURM_LOG"; fi')
     _write_tool(
         tools / "srun",
+        "echo \"$SRUN_CPUS_PER_TASK cores per task\" >> \"$SLURM_LOG.srun\"\n"
         "pids=()\n"
         "for rank in 0 1; do SLURM_PROCID=$rank SLURM_LOCALID=$rank \"$@\" & pids+=($!); done\n"
         "trap 'kill -USR1 \"${pids[@]}\"' USR1\n"
@@ -246,6 +247,7 @@ def test_the_script_for_slurm_saves_requeues_and_finishes(workspace: Workspace) 
         "SLURM_JOB_NODELIST": "localhost",
         "SLURM_NTASKS": "2",
         "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_CPUS_PER_TASK": "1",
     }
     arguments = (*DATA, "--epochs", "12", "--iterations-per-epoch", "10", "--output", str(output))
     environment = workspace.environment(**slurm)
@@ -256,6 +258,7 @@ def test_the_script_for_slurm_saves_requeues_and_finishes(workspace: Workspace) 
     said, _ = job.communicate(timeout=SECONDS_TO_FINISH)
     assert job.returncode == 75, said
     assert (workspace.root / "slurm.log").read_text() == "requeue 77\n"
+    assert (workspace.root / "slurm.log.srun").read_text() == "1 cores per task\n"
     again = start(["bash", str(SCRIPT), *arguments], environment)
     said, _ = again.communicate(timeout=SECONDS_TO_FINISH)
     assert again.returncode == 0, said
