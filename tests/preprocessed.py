@@ -75,19 +75,22 @@ def write_dataset(
     }
     (folder / "dataset.json").write_text(json.dumps(dataset_json))
     for name, image in cases.items():
-        segmentation = np.zeros((1, *image.shape[1:]), dtype=np.int8)
-        target = str(cases_folder / name)
-        if file_format == "b2nd":
-            block = tuple(min(16, side) for side in image.shape[1:])
-            nnUNetDatasetBlosc2.save_case(
-                image, segmentation, {}, target, chunks=(1, *image.shape[1:]), blocks=(1, *block)
-            )
-        else:
-            nnUNetDatasetNumpy.save_case(image, segmentation, {}, target)
-        if file_format == "npy":
-            np.save(f"{target}.npy", image)
-            np.save(f"{target}_seg.npy", segmentation)
+        write_case(cases_folder, name, image, file_format=file_format)
     return folder
+
+
+def write_case(folder: Path, name: str, image: npt.NDArray[np.float32], *, file_format: str = "b2nd") -> None:
+    """Write one case (channels, z, y, x) with an empty segmentation."""
+    segmentation = np.zeros((1, *image.shape[1:]), dtype=np.int8)
+    target = str(folder / name)
+    if file_format == "b2nd":
+        block = tuple(min(16, side) for side in image.shape[1:])
+        nnUNetDatasetBlosc2.save_case(image, segmentation, {}, target, chunks=(1, *image.shape[1:]), blocks=(1, *block))
+    else:
+        nnUNetDatasetNumpy.save_case(image, segmentation, {}, target)
+    if file_format == "npy":
+        np.save(f"{target}.npy", image)
+        np.save(f"{target}_seg.npy", segmentation)
 
 
 def smooth_cases(

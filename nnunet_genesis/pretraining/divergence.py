@@ -180,7 +180,7 @@ class DivergenceGuard:
     def read(self, step: int) -> DivergenceRecord:
         """Bring the record up to date, the same in all processes, and warn of steps skipped since."""
         # A share that exploded is known under 16-mixed to its own process alone.
-        own = torch.cat([self._counts.double(), self._first_loss.double()[None]])
+        own = torch.cat([self._counts.float(), self._first_loss[None]])  # some devices have no float64
         skipped, in_a_row, first_loss = self.fabric.all_reduce(own, reduce_op="max").tolist()  # type: ignore[union-attr]
         self._counts.copy_(torch.tensor([int(skipped), int(in_a_row)]))
         self._first_loss.fill_(first_loss)

@@ -203,7 +203,8 @@ def save_latest(
         StorageError: If it cannot be written and `must` be.
     """
     _share_epoch_losses(fabric, state)
-    skipped, saved = state.divergence.in_a_row, True
+    skipped = state.divergence.in_a_row
+    saved = not skipped  # else it is due again soon
     if skipped:
         LOGGER.warning("step %d is not saved, as the last %d step(s) were skipped", state.step, skipped)
     elif fabric.is_global_zero:

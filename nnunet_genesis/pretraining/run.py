@@ -51,12 +51,13 @@ from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
 from nnunet_genesis.pretraining.single_channel import join_channels, learned_plans, with_channels_drawn
 from nnunet_genesis.pretraining.source_folders import find_source_folders
 from nnunet_genesis.pretraining.sources import open_sources
-from nnunet_genesis.pretraining.validation import ValidationPairs, ValidationSource
+from nnunet_genesis.pretraining.validation import Baselines, ValidationPairs, ValidationSource
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins import Precision
     from torch import nn
 
     from nnunet_genesis.config import PretrainingConfig
@@ -125,10 +126,7 @@ def run_pretraining(
     folders = find_source_folders(planned, config)
     world_size = math.prod(count_processes(options.num_devices))
     if config.batch_size % world_size:
-        raise SetupError(
-            f"a batch of {config.batch_size} cannot be divided among {world_size} processes",
-            mend=f"--batch-size {math.ceil(config.batch_size / world_size) * world_size}",
-        )
+        raise _indivisible_batch(config.batch_size, world_size, options)
     check_device(options.device, options.num_devices, config.precision)
     with locked_folder(options.output) if is_first_process() else nullcontext():
         # Another process may have written the folder until now.
@@ -140,6 +138,18 @@ def run_pretraining(
         if world_size > 1:
             stop.defer()  # from the launch on, processes wait for one another
         return _launch(planned, config, options, folders, schedule, stop=stop)
+
+
+def _indivisible_batch(batch_size: int, world_size: int, options: RunOptions) -> SetupError:
+    problem = f"a batch of {batch_size} cannot be divided among {world_size} processes"
+    if options.continue_run and (options.output / checkpoint.LATEST_NAME).exists():
+        divisors = ", ".join(str(number) for number in range(1, batch_size + 1) if batch_size % number == 0)
+        return SetupError(
+            f"{problem}, and a run that is continued keeps its batch",
+            where=options.output,
+            mend=f"that many processes in all: {divisors}; or start anew with --output",
+        )
+    return SetupError(problem, mend=f"--batch-size {math.ceil(batch_size / world_size) * world_size}")
 
 
 def _is_finished(options: RunOptions, config: PretrainingConfig) -> bool:
@@ -256,7 +266,8 @@ def _run(
         count=config.val_pairs,
         fabric=fabric,
     )
-    baselines = validation.baselines()
+    # A continued run knows them: measuring them again would take minutes where there are many pairs.
+    baselines = validation.baselines() if resumed is None else Baselines.from_dict(resumed["genesis"]["baselines"])
     files = RunFiles(options.output, description, nnssl_adaptation_plan(learned))
     on_first_process(fabric, lambda: files.check_space(network))
     LOGGER.info(
@@ -384,10 +395,18 @@ def _read_latest(options: RunOptions, config: PretrainingConfig) -> dict[str, An
     return content
 
 
+def can_be_fused(device: str, precision: Precision) -> bool | None:
+    """Whether one kernel may take the optimizer's steps, and skip them without the host; None: as torch chooses.
+
+    The scaler of 16-mixed skips steps, too, and refuses such kernels; under bf16-mixed Fabric has none.
+    """
+    return (device == "cuda" and getattr(precision, "scaler", None) is None) or None
+
+
 def _set_up(fabric: Fabric, network: PretextNetwork, config: PretrainingConfig, device: str) -> tuple[nn.Module, Any]:
-    # One kernel skips steps by itself; the scaler of 16-mixed does so, too, and refuses such kernels.
-    fused = (device == "cuda" and not hasattr(fabric.strategy.precision, "scaler")) or None
-    optimizer = build_optimizer(network.to(fabric.device), config, fused=fused)
+    optimizer = build_optimizer(
+        network.to(fabric.device), config, fused=can_be_fused(device, fabric.strategy.precision)
+    )
     compiled = cast("nn.Module", torch.compile(network)) if should_compile(device) else network
     wrapped, optimizer = fabric.setup(compiled, optimizer)
     return wrapped, optimizer

@@ -104,15 +104,21 @@ def open_sources(
     forbidden = _find_forbidden(planned, config, folders, indices, workers=workers, show_progress=show_progress)
     # A channel of an excluded scan may be a case of its own, or stand beside another one, or in another place.
     forbidden |= set().union(*map(channel_keys, forbidden))
+    used = [set() if earlier is None else set(_cases_of(folder.name, earlier)) for folder in folders]
+    # Where a run is continued, a case that came since may equal one that it learned from, and not the other way round.
     seen: set[str] = set()
+    for index, names in zip(indices, used, strict=True):
+        seen.update(
+            *(index.keys_with_channels(number) for number, name in enumerate(index.identifiers) if name in names)
+        )
     kept: list[tuple[SourceFolder, CaseIndex, tuple[str, ...], tuple[str, ...]]] = []
-    for folder, index in zip(folders, indices, strict=True):
+    for folder, index, names in zip(folders, indices, used, strict=True):
         excluded, repeated, mask = [], [], np.zeros(len(index), dtype=bool)
         for number, name in enumerate(index.identifiers):
             keys, keys_with_channels = index.keys(number), index.keys_with_channels(number)
             if keys_with_channels & forbidden:
                 excluded.append(str(name))
-            elif (keys_with_channels if config.single_channel else keys) & seen:
+            elif name not in names and (keys_with_channels if config.single_channel else keys) & seen:
                 repeated.append(str(name))
             else:
                 mask[number] = True

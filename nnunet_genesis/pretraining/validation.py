@@ -15,7 +15,7 @@ from nnunet_genesis.pretraining.pretexts.base import RestorationPairs
 from nnunet_genesis.pretraining.seeds import Stream, torch_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lightning_fabric import Fabric
     from torch.utils.data import Dataset
@@ -44,6 +44,12 @@ class Baselines:
     blurred: float
     constant: float
     sources: dict[str, Baselines] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Baselines:
+        """Read what a checkpoint holds."""
+        sources = {name: cls.from_dict(own) for name, own in values["sources"].items()}
+        return cls(values["identity"], values["blurred"], values["constant"], sources)
 
 
 MINIMUM_PAIRS = 8
@@ -201,7 +207,7 @@ class ValidationPairs:
             "restoration": self.pretext.restoration_losses(outputs.restored, moved),
             "head": self.pretext.head_losses(network.heads, outputs.heads, labels),
             "score": self.pretext.head_scores(network.heads, outputs.heads, labels),
-            "contrast": {"contrast": _deviation(outputs.restored, moved) / _deviation(moved.target, moved)},
+            "contrast": {"contrast": _contrast(outputs.restored, moved)},
         }
         return {(kind, name): value for kind, named in kinds.items() for name, value in named.items()}
 
@@ -217,15 +223,15 @@ class ValidationPairs:
 
     def _measure_baselines(self, pairs: list[RestorationPairs]) -> Baselines:
         return Baselines(
-            identity=self._mean_loss([pair.distorted for pair in pairs], pairs),
+            identity=self._mean_loss((pair.distorted for pair in pairs), pairs),
             blurred=min(
-                self._mean_loss([_blur(pair.distorted, sigma) for pair in pairs], pairs) for sigma in BLUR_SIGMAS
+                self._mean_loss((_blur(pair.distorted, sigma) for pair in pairs), pairs) for sigma in BLUR_SIGMAS
             ),
-            constant=self._mean_loss([_channel_means(pair) for pair in pairs], pairs),
+            constant=self._mean_loss((_channel_means(pair) for pair in pairs), pairs),
         )
 
-    def _mean_loss(self, restored: list[torch.Tensor], pairs: list[RestorationPairs]) -> float:
-        """Mean of the losses of restoration."""
+    def _mean_loss(self, restored: Iterable[torch.Tensor], pairs: list[RestorationPairs]) -> float:
+        """Mean of the losses of restoration; one restored patch at a time is in memory."""
         losses = [self.pretext.restoration_losses(one, pair) for one, pair in zip(restored, pairs, strict=True)]
         return float(np.mean([sum(float(loss) for loss in named.values()) for named in losses]))
 
@@ -262,6 +268,12 @@ def _channel_means(pair: RestorationPairs) -> torch.Tensor:
     axes = tuple(range(2, pair.target.ndim))
     means = (pair.target * pair.weight).sum(axes, keepdim=True) / pair.weight.sum(axes, keepdim=True).clamp_min(1)
     return means.expand_as(pair.target)
+
+
+def _contrast(restored: torch.Tensor, pair: RestorationPairs) -> torch.Tensor:
+    """Deviation of a restoration over its target's, (1,); NaN where the target is constant: it tells nothing."""
+    wanted = _deviation(pair.target, pair)
+    return torch.where(wanted > 0, _deviation(restored, pair) / wanted, torch.nan)
 
 
 def _deviation(images: torch.Tensor, pair: RestorationPairs) -> torch.Tensor:

@@ -20,7 +20,7 @@ from nnunet_genesis.pretraining.single_channel import single_channel_plans
 from nnunet_genesis.pretraining.source_folders import find_source_folders, resolve_dataset_name
 from nnunet_genesis.pretraining.sources import Source, open_sources
 from tests.pools import write_pool
-from tests.preprocessed import DATASET, smooth_cases, write_dataset
+from tests.preprocessed import DATASET, smooth_cases, write_case, write_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -261,6 +261,28 @@ def test_a_continued_run_keeps_to_its_cases_when_a_pool_grows(dataset: Path, cap
     assert after.train.identifiers.tolist() == before.train.identifiers.tolist()
     assert after.validation.identifiers.tolist() == before.validation.identifiers.tolist()
     assert "pool mr: 1 new case(s) are not used by a continued run" in caplog.text
+
+
+def test_a_continued_run_keeps_a_case_that_a_new_one_equals(dataset: Path) -> None:
+    """Scans of a pool were labelled since, or their raw images are found now."""
+    planned = load_planned_configuration(dataset.name)
+    write_pool(planned, "mr", OTHERS)
+    config = PretrainingConfig(pretext="models-genesis", batch_size=2, pools=("mr",))
+    folders = find_source_folders(planned, config)
+    before = open_sources(planned, config, folders, workers=1, show_progress=False)
+    earlier: dict[str, dict[str, str]] = {"cases": {}, "validation_cases": {}}
+    for source, prefix in zip(before, ("", "mr/"), strict=True):
+        earlier["cases"] |= {f"{prefix}{case}": "" for case in source.train.identifiers}
+        earlier["validation_cases"] |= {f"{prefix}{case}": "" for case in source.validation.identifiers}
+    write_case(planned.cases_folder, "labelled_since", OTHERS["scan_02"])
+    labelled, pool = open_sources(planned, config, folders, workers=1, show_progress=False, earlier=earlier)
+    assert names(pool) == names(before[1])
+    assert pool.repeated == ()
+    assert names(labelled) == names(before[0])
+    assert labelled.repeated == ("labelled_since",)
+    anew, pool = open_sources(planned, config, folders, workers=1, show_progress=False)
+    assert "labelled_since" in names(anew)
+    assert pool.repeated == ("scan_02",)
 
 
 def test_one_case_is_held_out_at_least_and_one_is_left_to_learn_from(dataset: Path) -> None:

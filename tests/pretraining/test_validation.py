@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from nnunet_genesis.pretraining.pretext_network import PretextNetwork
 from nnunet_genesis.pretraining.pretexts.masked import Masked
 from nnunet_genesis.pretraining.pretexts.masked_genesis import MaskedGenesis
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
-from nnunet_genesis.pretraining.validation import ValidationPairs, ValidationSource
+from nnunet_genesis.pretraining.validation import Baselines, ValidationPairs, ValidationSource
 from tests.indices import written_index
 from tests.preprocessed import smooth_cases, write_dataset
 
@@ -104,6 +105,20 @@ def test_contrast_is_the_restorations_deviation_over_its_targets(validation: Val
     constant = nn.Conv3d(1, 1, 1)
     nn.init.zeros_(constant.weight)
     assert validation.evaluate(PretextNetwork(constant, None)).contrast < 1e-6
+
+
+def test_a_constant_target_has_no_contrast_and_hides_no_other(validation: ValidationPairs) -> None:
+    pair = validation.pairs[0]
+    others = validation.evaluate(PretextNetwork(nn.Identity(), None)).contrast
+    pair.target.zero_()
+    contrast = validation.evaluate(PretextNetwork(nn.Identity(), None)).contrast
+    assert np.isfinite(contrast)
+    assert contrast == pytest.approx(others, rel=0.5)
+
+
+def test_baselines_are_read_as_a_checkpoint_holds_them(validation: ValidationPairs) -> None:
+    baselines = validation.baselines()
+    assert Baselines.from_dict(asdict(baselines)) == baselines
 
 
 def test_pairs_are_fixed_and_restored_one_by_one(validation: ValidationPairs) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import nn
 
 from nnunet_genesis import checkpoint
@@ -17,9 +18,12 @@ from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.errors import GenesisError
 from nnunet_genesis.pretraining.collapse import EPOCHS_IN_A_ROW, find_collapse, warn_of_collapse
 from nnunet_genesis.pretraining.divergence import EXPLODING, DivergenceGuard, DivergenceRecord
+from nnunet_genesis.pretraining.interruption import StopRequest
 from nnunet_genesis.pretraining.learned_state import restore_learned
-from nnunet_genesis.pretraining.loop import build_optimizer
+from nnunet_genesis.pretraining.loop import TrainingState, build_optimizer, save_latest
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork
+from nnunet_genesis.pretraining.run import can_be_fused
+from nnunet_genesis.pretraining.run_files import RunFiles
 from nnunet_genesis.pretraining.validation import Baselines
 from tests.commands import genesis, pretrain
 from tests.preprocessed import smooth_cases, write_dataset
@@ -179,6 +183,43 @@ def test_a_skipped_step_changes_neither_weights_nor_optimizer(tmp_path: Path, fu
     assert guard.record.skipped_steps == 3
     ours, theirs = guard.optimizer.state_dict()["state"], reference.optimizer.state_dict()["state"]
     assert all(torch.equal(ours[key][name], theirs[key][name]) for key in ours for name in ours[key])
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "fused"),
+    [
+        ("cuda", "32-true", True),
+        ("cuda", "bf16-mixed", True),  # Fabric's precision has a scaler that is None
+        ("cuda", "16-mixed", None),
+        ("cpu", "bf16-mixed", None),
+    ],
+)
+def test_only_a_scaler_keeps_the_kernel_away_from_a_gpu(device: str, precision: Any, fused: bool | None) -> None:
+    if precision == "16-mixed":  # which Fabric gives to GPUs alone
+        scaled = MixedPrecision(precision, "cuda", scaler=torch.amp.GradScaler("cpu"))
+        assert can_be_fused(device, scaled) is fused
+        return
+    plugin = Fabric(accelerator="cpu", devices=1, precision=precision).strategy.precision
+    assert can_be_fused(device, plugin) is fused
+
+
+def test_a_save_that_fell_on_a_skipped_step_is_due_again(tmp_path: Path) -> None:
+    guard, network = make_guard(tmp_path)
+    files = RunFiles(tmp_path, {}, {})
+    for in_a_row, saved in ((1, False), (0, True)):
+        state = TrainingState(step=7, divergence=DivergenceRecord(in_a_row=in_a_row))
+        told = save_latest(
+            guard.fabric,
+            PretextNetwork(network, None),
+            guard.optimizer,
+            state=state,
+            baselines=BASELINES,
+            files=files,
+            stop=StopRequest(),
+            must=False,
+        )
+        assert told is saved
+        assert (tmp_path / checkpoint.LATEST_NAME).exists() is saved
 
 
 def test_a_state_moves_between_kernels(tmp_path: Path) -> None:

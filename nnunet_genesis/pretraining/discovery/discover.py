@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -101,8 +102,9 @@ def discover(
         crop_size = choose_crop_size(planned, boxes[: scans.num_train])
         report: dict[str, Any] = {}
         if config.features is None:
-            thumbnails = open_thumbnails(scans, planned, thumbnails_file)
-            features, errors = learn_features(thumbnails, scans.num_train, seed, show_progress=show_progress)
+            features, errors = learn_features(
+                open_thumbnails(scans, planned, thumbnails_file), scans.num_train, seed, show_progress=show_progress
+            )
             report["reconstruction_error"] = asdict(errors)
             _tell_errors(errors.autoencoder, errors.mean_image)
         else:
@@ -116,7 +118,8 @@ def discover(
                 show_progress=show_progress,
             )
     finally:
-        thumbnails_file.unlink(missing_ok=True)
+        with suppress(PermissionError):  # Windows, where something still maps it; it may be deleted by hand
+            thumbnails_file.unlink(missing_ok=True)
     nearest = NeighbourSearch(features, scans.num_train)
     search = ClassSearch(scans, boxes, crop_size, planned.spacing, config=config, nearest=nearest)
     found = search.find(seed)

@@ -267,7 +267,9 @@ def _draw_steps(window: list[int], strides: tuple[int, ...], moved_share: float,
     """
     volume = math.prod(window)
     steps = np.zeros((4 * PERMUTATIONS + 1, volume), dtype=np.int32)
-    moved = round(moved_share * PERMUTATIONS)
+    moved = moved_share * PERMUTATIONS
+    # The few windows of Semantic Genesis are less than the tiles of one permutation: some bands have them, most none.
+    moved = round(moved) if moved >= 1 else int(moved > 0 and rng.random() < moved)
     if volume > 1 and moved:
         where = sum(
             index * stride for index, stride in zip(np.indices(window, dtype=np.int32), strides, strict=True)

@@ -37,6 +37,11 @@ class Fit(NamedTuple):
     shares: torch.Tensor
     known: torch.Tensor
 
+    @property
+    def can_tell(self) -> torch.Tensor:
+        """(classes,) bool, whether a patch of a class may be told from others: where one alone is known, none is."""
+        return self.known & (self.known.sum() > 1)
+
     def hiding_loss(self, features: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """What to lower so that classes cannot be told apart; its gradient alone means something.
 

@@ -69,17 +69,17 @@ class ModalityDiscriminant(ModalityPart):
         fit = discriminant.fit()
         entropy = cross_entropy(fit.classify(features.detach()), own, reduction="none")
         # Modalities of which too few patches are remembered count as guessed.
-        entropy = torch.where(fit.known[own], entropy, math.log(self.num_classes))
+        entropy = torch.where(fit.can_tell[own], entropy, math.log(self.num_classes))
         hiding = discriminant.strength * fit.hiding_loss(features, own)
         if discriminant.training:
             discriminant.remember(features.detach(), own)
         return {self.name: entropy + hiding - hiding.detach()}
 
     def scores(self, head: nn.Module, output: torch.Tensor, labels: Labels) -> dict[str, torch.Tensor]:
-        """Whether the modality is the right one, (batch,), NaN where too few patches are remembered."""
+        """Whether the modality is the right one, (batch,), NaN where too few patches are remembered to tell."""
         fit, own = _discriminant(head).fit(), self.labels(labels)
         right = (fit.classify(output.float()).argmax(1) == own).float()
-        return {self.score_name: torch.where(fit.known[own], right, torch.nan)}
+        return {self.score_name: torch.where(fit.can_tell[own], right, torch.nan)}
 
     def enter_step(self, head: nn.Module, step: int, progress: float) -> None:
         """Set how strongly the encoder hides."""

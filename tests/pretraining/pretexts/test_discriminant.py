@@ -136,6 +136,17 @@ def test_classes_with_too_few_patches_are_not_judged() -> None:
     assert scores.isnan().tolist() == [False, False, True]
 
 
+def test_one_known_class_is_told_from_nothing() -> None:
+    part = ModalityDiscriminant([("CT",), ("MR",)], 1.0)
+    head = part.build(4)
+    assert isinstance(head, FisherDiscriminant)
+    head.remember(torch.randn(2 * FEWEST_PATCHES, 4, generator=generator(1)), torch.zeros(2 * FEWEST_PATCHES).long())
+    labels = {"source": torch.tensor([0, 1])}
+    features = torch.randn(2, 4, generator=generator(0))
+    assert part.scores(head, features, labels)["modality_accuracy"].isnan().all()
+    assert part.losses(head.eval(), features, labels)["modality"].tolist() == pytest.approx([math.log(2)] * 2)
+
+
 def test_judging_held_out_patches_changes_nothing() -> None:
     part = ModalityDiscriminant([("CT",), ("MR",)], 1.0)
     head = part.build(4)

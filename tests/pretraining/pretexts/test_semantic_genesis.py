@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -14,11 +16,12 @@ from torch.nn.functional import cross_entropy, mse_loss
 from nnunet_genesis.config import PretrainingConfig, SemanticGenesisConfig
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.discovery.result import DiscoveredScan, Discovery, PseudoClass
+from nnunet_genesis.pretraining.distortions.shuffling import apply_shuffling, longest_window
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork
 from nnunet_genesis.pretraining.pretexts import check_pretext
 from nnunet_genesis.pretraining.pretexts.base import RestorationPairs
-from nnunet_genesis.pretraining.pretexts.semantic_genesis import DISTORTIONS, SemanticGenesis
+from nnunet_genesis.pretraining.pretexts.semantic_genesis import DISTORTIONS, MAX_WINDOW_VOXELS, SemanticGenesis
 from tests.planned import MR, planned
 from tests.pretraining.pretexts.devices import SIZES, generator, make_pairs_on_meta
 
@@ -79,6 +82,19 @@ def test_each_distortion_alone_is_what_its_name_says() -> None:
         allowed = {f"deformed, {word}"} if word else {"deformed, inverted", "deformed, non-linear"}
         assert set(described) <= allowed, name
     assert "displaced by" in pretext.explain(pretext.sample(2, generator(2)), 0)[0]
+
+
+@pytest.mark.parametrize("sides", [(64, 64, 64), (20, 96, 96), (12, 40, 40), (256, 256)])
+def test_shuffling_moves_the_voxels_of_about_five_windows(sides: tuple[int, ...]) -> None:
+    pretext = semantic(sides)
+    crops = torch.arange(math.prod(sides), dtype=torch.float32).reshape(1, 1, *sides).expand(64, -1, *sides)
+    shares = []
+    for seed in range(4):
+        shuffling = replace(pretext.sample(64, generator(seed)).shuffling, applied=torch.ones(64, dtype=torch.bool))
+        shares.append(float((apply_shuffling(crops, shuffling) != crops).float().mean()))
+    windows = longest_window(sides, MAX_WINDOW_VOXELS)
+    expected = 5 * math.prod((1 + longest) / 2 for longest in windows) / math.prod(sides)
+    assert 0.6 * expected < np.mean(shares) < 1.2 * expected  # voxels of the smallest windows often stay
 
 
 @pytest.mark.parametrize(("channels", "sides"), SIZES)
