@@ -144,6 +144,7 @@ def _request(options: argparse.Namespace) -> Any:
 def _resolve_folder(options: argparse.Namespace, planned: PlannedConfiguration) -> Path:
     from nnunet_genesis.benchmark.planning import TEST_CASES_FILE
     from nnunet_genesis.benchmark.record import LOCK_FILE, RECORD_FILE
+    from nnunet_genesis.files import PART_SUFFIX
     from nnunet_genesis.folders import refuse_used_folder
 
     if options.output is not None and options.name is not None:
@@ -154,9 +155,10 @@ def _resolve_folder(options: argparse.Namespace, planned: PlannedConfiguration) 
         )
     default = "__".join(["GenesisBenchmark", planned.plans_name, planned.configuration, *filter(None, [options.name])])
     folder: Path = options.output or planned.results_folder / default
-    is_ours = (folder / RECORD_FILE).is_file()
+    # Another job may be beginning the same benchmark: its record comes after what is listed here.
     entries = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    if not is_ours and not entries <= {TEST_CASES_FILE, LOCK_FILE}:
+    others = {name for name in entries if not (name.startswith(".") and name.endswith(PART_SUFFIX))}
+    if not others <= {TEST_CASES_FILE, LOCK_FILE} and not (folder / RECORD_FILE).is_file():
         refuse_used_folder(folder, "the benchmark")
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,9 @@ def _export(options: argparse.Namespace) -> int:
         raise SetupError("no such folder", where=folder, mend="give a model folder, or --encoder for a file")
     target = export_model(folder, options.out)
     folds = " ".join(sorted(fold.name.removeprefix("fold_") for fold in target.glob("fold_*")))
-    sys.stdout.write(f"{target}\nnnUNetv2_predict_from_modelfolder -m {target} -f {folds} -i IN -o OUT\n")
+    sys.stdout.write(
+        f"{target}\nnnUNetv2_predict_from_modelfolder -m {shlex.quote(str(target))} -f {folds} -i IN -o OUT\n"
+    )
     return 0
 
 

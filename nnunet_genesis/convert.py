@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__, checkpoint
 from nnunet_genesis.errors import CheckpointError, SetupError
 from nnunet_genesis.interop.genesis import KIND as GENESIS_KIND
-from nnunet_genesis.networks import build_source_network, num_input_channels
+from nnunet_genesis.networks import build_source_network, num_image_channels, num_inputs
 from nnunet_genesis.transfer.names import encoder_family, is_head
 from nnunet_genesis.weights_digest import weights_digest
 
@@ -51,7 +52,7 @@ def convert(source: SourceModel, out: Path) -> list[str]:
     if out.exists():
         raise SetupError("the file is there already", where=out, mend="name another file, or delete this one")
     if not out.parent.is_dir():
-        raise SetupError("no such folder", where=out.parent, mend=f"mkdir -p {out.parent}")
+        raise SetupError("no such folder", where=out.parent, mend=f"mkdir -p {shlex.quote(str(out.parent))}")
     if encoder_family(source.weights) is None:
         raise CheckpointError(
             f"the file ({source.kind}) holds no encoder of nnU-Net's U-Nets: nothing could start from it",
@@ -60,7 +61,9 @@ def convert(source: SourceModel, out: Path) -> list[str]:
         )
     if source.kind == GENESIS_KIND:
         raise CheckpointError(
-            "the file is a checkpoint of nnunet-genesis already", where=source.file, mend=f"cp it to {out}"
+            "the file is a checkpoint of nnunet-genesis already",
+            where=source.file,
+            mend=f"cp it to {shlex.quote(str(out))}",
         )
     weights, note = _complete(source)
     facts = source.facts
@@ -72,7 +75,7 @@ def convert(source: SourceModel, out: Path) -> list[str]:
         "num_cases": facts.get("num_cases", 0),
         "cases": {},
         "validation_cases": {},
-        "num_channels": num_input_channels(source),
+        "num_channels": num_image_channels(source),
         "architecture": source.architecture,
         "citations": list(facts.get("citations", ())),
         "package_versions": dict(facts.get("package_versions", {})),
@@ -94,7 +97,7 @@ def _complete(source: SourceModel) -> tuple[Mapping[str, torch.Tensor], str]:
     if source.architecture is None:
         return dict(source.weights), "its architecture is unknown: only nnUNetTrainerGenesis can read it"
     heads = [tensor for name, tensor in source.weights.items() if is_head(name) and name.endswith("weight")]
-    channels = num_input_channels(source)
+    channels = num_inputs(source)
     network = build_source_network(source, channels, heads[0].shape[0] if heads else channels)
     own = {name: tensor.shape for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
     if own != {name: tensor.shape for name, tensor in source.weights.items()}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from torch import nn
 from nnunet_genesis import encoder_file, hub
 from nnunet_genesis.errors import CheckpointError, SetupError
 from nnunet_genesis.interop import open_source
-from nnunet_genesis.networks import build_source_network, num_input_channels
+from nnunet_genesis.networks import build_source_network, num_image_channels
 from nnunet_genesis.transfer import load_weights
 from nnunet_genesis.transfer.names import ENCODER_PREFIX, encoder_family
 
@@ -95,8 +96,8 @@ def load_encoder(file: str | Path, in_channels: int | None = None) -> Pretrained
 
     Args:
         file: A checkpoint, an exported encoder (`export_encoder`), or ``hf://user/repo[/file][@revision]``.
-        in_channels: Input channels; those of the file by default. For others, the first convolution is adapted: where
-            all channels are equal, the response stays that of the file.
+        in_channels: Input channels; by default those of the file that are images. For others, the first convolution is
+            adapted: where all channels are equal, the response stays that of the file.
 
     Raises:
         CheckpointError: If the file cannot be read, describes no architecture, or does not hold all of its encoder.
@@ -106,7 +107,7 @@ def load_encoder(file: str | Path, in_channels: int | None = None) -> Pretrained
     if in_channels is not None and in_channels < 1:
         raise SetupError(f"in_channels={in_channels}: at least 1 is needed")
     source = open_source(hub.resolve(file))
-    held_channels = num_input_channels(source)
+    held_channels = num_image_channels(source)
     wanted_channels = in_channels or held_channels
     network = build_source_network(source, wanted_channels, 1)
     report = load_weights(network, source, part="encoder", minimum_share=0.0)
@@ -152,7 +153,7 @@ def export_encoder(file: str | Path, out: Path) -> None:
     if out.exists():
         raise SetupError("the file exists; nothing was overwritten", where=out, mend="choose another name")
     if not out.parent.is_dir():
-        raise SetupError("no such folder", where=out.parent, mend=f"mkdir -p {out.parent}")
+        raise SetupError("no such folder", where=out.parent, mend=f"mkdir -p {shlex.quote(str(out.parent))}")
     encoder = load_encoder(file)
     weights = dict([*encoder.named_parameters(), *encoder.named_buffers()])
     content = encoder_file.to_bytes(weights, encoder.description)

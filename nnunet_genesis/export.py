@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from nnunet_genesis import checkpoint
+from nnunet_genesis._discovery import BASE_NAME, is_genesis_name
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.interop.safe_reading import read_safely
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-OUR_TRAINER, STOCK_TRAINER = "nnUNetTrainerGenesis", "nnUNetTrainer"
+STOCK_TRAINER = "nnUNetTrainer"
 _FOLDER_FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")
 _FOLD_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 
@@ -38,11 +39,11 @@ def export_model(model_folder: Path, out: Path) -> Path:
         CheckpointError: If a checkpoint cannot be read safely.
     """
     trainer, separator, rest = model_folder.name.partition("__")
-    if not separator or not trainer.startswith(OUR_TRAINER):
+    if not separator or not is_genesis_name(trainer):
         raise SetupError(
-            f"'{model_folder.name}' is no model of {OUR_TRAINER}: stock nnU-Net reads it as it is, or it is none",
+            f"'{model_folder.name}' is no model of {BASE_NAME}: stock nnU-Net reads it as it is, or it is none",
             where=model_folder,
-            mend=f"give nnUNet_results/DATASET/{OUR_TRAINER}__PLANS__CONFIGURATION",
+            mend=f"give nnUNet_results/DATASET/{BASE_NAME}__PLANS__CONFIGURATION",
         )
     finished = sorted(file.parent for file in model_folder.glob(f"fold_*/{_FOLD_CHECKPOINTS[0]}"))
     checkpoints = [fold / name for fold in finished for name in _FOLD_CHECKPOINTS if (fold / name).is_file()]

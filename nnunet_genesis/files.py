@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+PART_SUFFIX = ".tmp"
 SECONDS_UNTIL_STALE = 3600
 """A part that nobody has written to for so long belongs to a process that was killed."""
 
@@ -29,7 +30,7 @@ def replacing(file: Path) -> Iterator[Path]:
     Raises:
         OSError: If the folder cannot be written.
     """
-    part = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    part = file.with_name(f".{file.name}.{os.getpid()}{PART_SUFFIX}")
     try:
         yield part
         written = part.stat().st_mtime
@@ -51,7 +52,7 @@ def remove_parts(file: Path, *, before: float = float("inf")) -> None:
     Raises:
         OSError: If the folder cannot be written.
     """
-    for part in file.parent.glob(f".{glob.escape(file.name)}.*.tmp"):
+    for part in file.parent.glob(f".{glob.escape(file.name)}.*{PART_SUFFIX}"):
         with suppress(FileNotFoundError):
             if part.stat().st_mtime < before:
                 part.unlink()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import GenesisError, SetupError, printable
 from nnunet_genesis.planned_networks import list_planned_networks
+from nnunet_genesis.trainers.initial_weights import told_minimum_share
 from nnunet_genesis.transfer import plan_transfer, refusal
 
 if TYPE_CHECKING:
@@ -102,7 +103,15 @@ def describe_transfer(
 def try_transfer(
     source: SourceModel, planned: PlannedNetwork, part: str, allow_partial: bool
 ) -> tuple[TransferReport | None, GenesisError | None]:
-    """Plan a transfer; a refusal is returned, not raised, beside the report if there is one."""
+    """Plan a transfer, and judge it as the trainer would: by the same variable, too.
+
+    Returns:
+        The report, if there is one, and the refusal, if it is refused.
+
+    Raises:
+        SetupError: If `nnUNet_genesis_minimum_share` is no share.
+    """
+    minimum_share = told_minimum_share()
     try:
         network = planned.build()
         _, report = plan_transfer(
@@ -115,7 +124,7 @@ def try_transfer(
         )
     except GenesisError as error:
         return None, error
-    return report, refusal(network, source, report, allow_partial=allow_partial)
+    return report, refusal(network, source, report, allow_partial=allow_partial, minimum_share=minimum_share)
 
 
 def _describe_architecture(architecture: Any) -> list[str]:

@@ -117,13 +117,21 @@ def build_source_network(source: SourceModel, input_channels: int, num_outputs: 
         ) from error
 
 
-def num_input_channels(source: SourceModel) -> int:
-    """Input channels of the network whose weights a file holds: those of its first convolution, else what it tells."""
+def num_inputs(source: SourceModel) -> int:
+    """Inputs of the network whose weights a file holds: those of its first convolution, else the images it tells of."""
     first = first_convolutions(source.weights)
-    if first:
-        return int(source.weights[min(first)].shape[1])
+    return int(source.weights[min(first)].shape[1]) if first else _told_channels(source) or 1
+
+
+def num_image_channels(source: SourceModel) -> int:
+    """Inputs that are images: in the second stage of a cascade, the labels of the first one come after them."""
+    inputs = num_inputs(source)
+    return min(inputs, _told_channels(source) or inputs)
+
+
+def _told_channels(source: SourceModel) -> int | None:
     told = source.facts.get("num_input_channels")
-    return told if isinstance(told, int) and told > 0 else 1
+    return told if isinstance(told, int) and told > 0 else None
 
 
 def _check_size(source: SourceModel, input_channels: int, num_outputs: int) -> None:

@@ -40,10 +40,10 @@ def storage_error(error: OSError, file: Path, needed: int | None = None) -> Stor
         problem, mend = "the file system is read-only", "mount it writable, or --output in a folder that is"
     elif error.errno in (errno.EACCES, errno.EPERM):
         problem = f"{_user()} may not write here (permission denied)"
-        mend = f"chmod u+w {folder}, ask its owner, or --output in a folder of your own"
+        mend = f"chmod u+w {shlex.quote(str(folder))}, ask its owner, or --output in a folder of your own"
     elif error.errno in _UNREACHABLE:
         problem = f"the folder has vanished or cannot be reached ({error.strerror})"
-        mend = f"make sure that the file system is mounted: df {file.parent}"
+        mend = f"make sure that the file system is mounted: df {shlex.quote(str(file.parent))}"
     else:
         problem = f"the file cannot be written ({error.strerror or error})"
     return StorageError(problem, where=file, mend=mend)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from nnunet_genesis.encoder import load_encoder
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.networks import build_network
 from nnunet_genesis.transfer import load_weights
@@ -98,6 +99,29 @@ def test_a_converted_file_is_complete_and_computes_the_same(
     assert "the file is there already" in run(capsys, "convert", file, out, expect=1)
     assert out.read_bytes() == before
     assert "a checkpoint of nnunet-genesis already" in run(capsys, "convert", out, tmp_path / "again.pth", expect=1)
+
+
+def test_labels_that_a_cascade_reads_are_no_images_after_conversion_or_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second stage of a cascade: one image, and the two labels of the first stage."""
+    network, file, out = build(3, **PLAIN), tmp_path / "theirs.pth", tmp_path / "ours.pth"
+    write_nnunet_v2(file, network, describe(**PLAIN))  # which tells of one channel
+    image = torch.rand(1, 1, 16, 16, 16)
+    with_no_labels = torch.cat([image, torch.zeros(1, 2, 16, 16, 16)], dim=1)
+    expected = encoder(network)(with_no_labels)
+    run(capsys, "convert", file, out)
+    for source in (file, out):
+        filled = build(**PLAIN, seed=1)
+        assert "2 channels of the previous stage in the file left out" in str(
+            load_weights(filled, open_source(source)).adapted
+        )
+        for ours, theirs in zip(encoder(filled)(image), expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
+        assert load_encoder(source).in_channels == 1
+    run(capsys, "export", "--encoder", out, tmp_path / "encoder.safetensors")
+    for ours, theirs in zip(load_encoder(tmp_path / "encoder.safetensors")(image), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_converting_weights_of_an_unknown_architecture_says_who_can_read_them(
@@ -194,6 +218,12 @@ def test_inspect_says_when_training_would_refuse(
     write_genesis(file, build(features=(8, 16)), describe(features=(8, 16)))
     said = run(capsys, "inspect", file, "--into", "777")
     assert "nnUNetTrainerGenesis would refuse this: only 0 % of the encoder" in said
+    write_genesis(file, build(features=(4, 8, 16)), describe(features=(4, 8, 16)))
+    assert "would refuse this" not in run(capsys, "inspect", file, "--into", "777")
+    write_genesis(file, build(features=(4, 16)), describe(features=(4, 16)))
+    assert "(nnunet-genesis pretraining; at least 90 %" in run(capsys, "inspect", file, "--into", "777")
+    monkeypatch.setenv("nnUNet_genesis_minimum_share", "0.01")  # the trainer's own variable
+    assert "would refuse this" not in run(capsys, "inspect", file, "--into", "777")
     write_genesis(file, build(residual=True), describe(residual=True))
     said = run(capsys, "inspect", file, "--into", "777")
     assert "nnUNetTrainerGenesis would refuse this: the file (nnunet-genesis pretraining) holds a residual" in said

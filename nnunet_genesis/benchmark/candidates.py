@@ -50,11 +50,13 @@ def parse_initialisations(texts: Sequence[str]) -> list[Candidate]:
         Candidate(_check_name(name or _tidy(next(guessed))), address, hub.resolve(address).absolute())
         for name, address in named
     ]
-    names = [candidate.name for candidate in candidates]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    # Names become folders' names, and some file systems know no capitals.
+    names = [candidate.name.casefold() for candidate in candidates]
+    twice = sorted({one.name for one in candidates if names.count(one.name.casefold()) > 1})
     if twice:
         raise SetupError(
-            f"--initialisation: two files have the name {twice[0]}", mend=f"--initialisation {twice[0]}-2=FILE"
+            f"--initialisation: two files have the name {' and '.join(twice)}",
+            mend=f"--initialisation {twice[0]}-2=FILE",
         )
     return candidates
 
@@ -70,9 +72,9 @@ def _tidy(name: str) -> str:
 
 
 def _check_name(name: str) -> str:
-    if name == SCRATCH:
+    if name.casefold() == SCRATCH:
         raise SetupError(
-            f"--initialisation {SCRATCH}=...: that is the name of the control, which is always trained",
+            f"--initialisation {name}=...: that is the name of the control, which is always trained",
             mend="another name",
         )
     if not _NAME.fullmatch(name):

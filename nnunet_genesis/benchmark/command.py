@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_genesis import __version__
-from nnunet_genesis.benchmark.workspace import preprocessed_folder
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.trainers.cpu_autocast import CPU_AUTOCAST_VARIABLE
 from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, VALIDATION_ONLY
@@ -55,13 +54,13 @@ class Command:
         return {**inherited, **{name: value for name, value in self.variables.items() if value is not None}}
 
 
-def training_command(run: Run, record: Record, folder: Path, run_folder: RunFolder) -> Command:
+def training_command(run: Run, record: Record, preprocessed: Path, run_folder: RunFolder) -> Command:
     """The command of a training.
 
     Args:
         run: The training.
         record: Of the benchmark.
-        folder: Of the benchmark.
+        preprocessed: What ``nnUNet_preprocessed`` is for it.
         run_folder: Of the training.
     """
     settings = record.settings
@@ -75,7 +74,7 @@ def training_command(run: Run, record: Record, folder: Path, run_folder: RunFold
     return Command(
         words,
         {
-            "nnUNet_preprocessed": str(preprocessed_folder(folder).absolute()),
+            "nnUNet_preprocessed": str(preprocessed.absolute()),
             "nnUNet_results": str(run_folder.results.absolute()),
             CHECKPOINT_VARIABLE: None if told is None else told["file"],
             SEED_VARIABLE: str(run.key.seed),

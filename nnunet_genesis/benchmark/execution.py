@@ -14,6 +14,7 @@ from nnunet_genesis.benchmark.progress import Progress, describe_time
 from nnunet_genesis.benchmark.run_folder import State, try_lock
 from nnunet_genesis.benchmark.scoring import is_predicted, remove_checkpoints, score_run
 from nnunet_genesis.benchmark.training import TrainingError, fail, now, train
+from nnunet_genesis.benchmark.workspace import preprocessed_folder
 from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.errors import GenesisError
 
@@ -117,7 +118,7 @@ def _execute_one(
                 if not files.checkpoints():  # a training that goes on reads its own checkpoint
                     _check_file(run, record, files)
                 train(
-                    training_command(run, record, folder, files),
+                    training_command(run, record, preprocessed_folder(folder, planned.dataset_folder), files),
                     files,
                     user_results=planned.results_folder,
                     lock=lock,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.interop.source import SourceModel
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.trainers.leaks import Leaks
+    from nnunet_genesis.transfer import TransferReport
 
 LOGGER = logging.getLogger("nnunet_genesis")
 _FACTS = ("method", "dataset", "plans", "configuration", "epochs", "num_cases", "pretext_settings", "package_versions")
@@ -55,7 +56,7 @@ def examine(
     from nnunet_genesis.interop import open_source
 
     source = open_source(candidate.file)
-    share = _check_fit(source, planned, full=full)
+    transfer = _check_fit(source, planned, full=full)
     leaks = _check_leaks(source.facts, candidate, planned, settings, exclude_file=exclude_file)
     notes = leaks.unchecked  # no benchmark is judged on imagesTs
     if notes and not trust:
@@ -72,7 +73,8 @@ def examine(
         "file": str(candidate.file),
         "sha256": sha256_of_file(candidate.file),
         "format": source.kind,
-        "share_of_encoder": share,
+        "share_of_encoder": transfer.encoder_share,
+        **({"share_of_decoder": transfer.decoder_share} if full else {}),
         "unchecked": notes,
         "saw_images_of_imagesTs": len(leaks.test),
         **{name: source.facts[name] for name in _FACTS if source.facts.get(name) is not None},
@@ -83,19 +85,32 @@ def refuse_other_files(before: Mapping[str, Mapping[str, Any]], now: Mapping[str
     """Keep a name to one file.
 
     Raises:
-        SetupError: If the name of an earlier initialisation is given to another file.
+        SetupError: If the name of an earlier initialisation is given to another file, or differs from it in capitals
+            alone: both would have the same folders where a file system knows no capitals.
     """
+    spellings = {name.casefold(): name for name in before}
+    for name in now.keys() - before.keys():
+        if name.casefold() in spellings:
+            raise SetupError(
+                f"--initialisation {name}: this benchmark has the name {spellings[name.casefold()]}",
+                where=now[name]["file"],
+                mend=_under_another_name(name, now[name]),
+            )
     for name in sorted(before.keys() & now.keys()):
         if before[name]["sha256"] != now[name]["sha256"]:
             raise SetupError(
                 f"--initialisation {name}: in this benchmark that is the name of another file"
                 f" (SHA-256 {before[name]['sha256'][:12]}..., now {now[name]['sha256'][:12]}...)",
                 where=now[name]["file"],
-                mend=f"--initialisation {name}-2={now[name]['address']}",
+                mend=_under_another_name(name, now[name]),
             )
 
 
-def _check_fit(source: SourceModel, planned: PlannedConfiguration, *, full: bool) -> float:
+def _under_another_name(name: str, told: Mapping[str, Any]) -> str:
+    return f"--initialisation {name}-2={shlex.quote(str(told['address']))}"
+
+
+def _check_fit(source: SourceModel, planned: PlannedConfiguration, *, full: bool) -> TransferReport:
     from nnunet_genesis.inspection import try_transfer
     from nnunet_genesis.planned_networks import list_planned_networks
     from nnunet_genesis.trainers.initial_weights import allows_partial
@@ -108,7 +123,7 @@ def _check_fit(source: SourceModel, planned: PlannedConfiguration, *, full: bool
     report, refused = try_transfer(source, network, "full" if full else "encoder", allows_partial())
     if refused is not None or report is None:
         raise refused or AssertionError  # one of both is always there
-    return float(report.encoder_share)
+    return report
 
 
 def _check_leaks(

@@ -168,8 +168,8 @@ def commit_plan(
         plan.record.provenance.setdefault("invocations", []).append(
             {"when": now(), "command": command, "host": platform.node()}
         )
+        write_record(plan.record, folder)  # first: by it a stopped command, and other jobs, know the folder
         make_workspace(folder, planned, plan.record.subsets, settings.test_cases)
-        write_record(plan.record, folder)
     return plan
 
 

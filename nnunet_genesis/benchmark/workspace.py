@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import SetupError
@@ -17,9 +18,32 @@ if TYPE_CHECKING:
 SPLITS_FILE = "splits_final.json"
 
 
-def preprocessed_folder(folder: Path) -> Path:
-    """What ``nnUNet_preprocessed`` is for the runs of a benchmark."""
-    return folder / "workspace" / "nnUNet_preprocessed"
+def preprocessed_folder(folder: Path, dataset_folder: Path) -> Path:
+    """What ``nnUNet_preprocessed`` is for the runs of a benchmark.
+
+    Jobs of a cluster may each have the dataset on a disk of their own, at another place: each place has its view, so
+    that a job that begins does not point the others' trainings at what is its own.
+
+    Args:
+        folder: The benchmark's.
+        dataset_folder: The user's preprocessed dataset.
+    """
+    place = sha256(str(dataset_folder.absolute()).encode()).hexdigest()[:8]
+    return folder / "workspace" / place / "nnUNet_preprocessed"
+
+
+def find_view(folder: Path, dataset: str) -> Path:
+    """The view of a dataset, the first one whose links lead somewhere from here.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    for view in sorted(folder.glob(f"workspace/*/nnUNet_preprocessed/{dataset}")):
+        if (view / "dataset.json").is_file():
+            return view
+    raise FileNotFoundError(
+        f"no link of {folder / 'workspace'} leads to the preprocessed {dataset} any more: has it been moved?"
+    )
 
 
 def make_workspace(
@@ -40,7 +64,7 @@ def make_workspace(
     Raises:
         SetupError: If links cannot be made.
     """
-    view = preprocessed_folder(folder) / planned.dataset_name
+    view = preprocessed_folder(folder, planned.dataset_folder) / planned.dataset_name
     view.mkdir(parents=True, exist_ok=True)
     for entry in sorted(planned.dataset_folder.absolute().iterdir()):
         if entry.name != SPLITS_FILE and not entry.name.startswith("."):

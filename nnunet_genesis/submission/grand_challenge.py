@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import SimpleITK as sitk
 
+from nnunet_genesis._discovery import is_genesis_name
 from nnunet_genesis.errors import DataError, SetupError
-from nnunet_genesis.export import OUR_TRAINER, STOCK_TRAINER, copy_for_prediction
+from nnunet_genesis.export import STOCK_TRAINER, copy_for_prediction
 from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.plans import read_channel_names
@@ -122,10 +124,13 @@ def write_container(options: ContainerOptions, say: Callable[[str], None]) -> li
         if options.output.is_dir():
             options.output.rmdir()  # empty, see above
         folder.rename(options.output)
-    say(f"to build and try it: {options.output / 'test_run.sh'}   (needs docker; the image was not built)")
     say(
-        f"to try it without docker: python {options.output / 'app' / 'predict.py'} --input"
-        f" {options.output / 'test' / 'input'} --output OUT"
+        f"to build and try it: {shlex.quote(str(options.output / 'test_run.sh'))}"
+        "   (needs docker; the image was not built)"
+    )
+    say(
+        f"to try it without docker: python {shlex.quote(str(options.output / 'app' / 'predict.py'))} --input"
+        f" {shlex.quote(str(options.output / 'test' / 'input'))} --output OUT"
     )
     return [options.output / name for name in ("Dockerfile", "requirements.txt", "test_run.sh", "save.sh")]
 
@@ -162,7 +167,7 @@ def _image_name(dataset_name: str) -> str:
 def _trainer_in_container(model: TrainedModel) -> str:
     """The trainer that nnU-Net alone finds: ours become its own, whose network and prediction they share."""
     trainer = model.name.partition("__")[0]
-    if trainer.startswith(OUR_TRAINER):
+    if is_genesis_name(trainer):
         return STOCK_TRAINER
     import nnunetv2
     from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
@@ -209,15 +214,20 @@ def _write_scripts(folder: Path, image_name: str) -> None:
     source = resources.files("nnunet_genesis.submission.container")
     values = {"@IMAGE@": image_name, "@PYTHON@": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for name in _SCRIPTS:
-        (folder / "app" / name).write_text((source / name).read_text(encoding="utf-8"), encoding="utf-8")
+        _write_text(folder / "app" / name, (source / name).read_text(encoding="utf-8"))
     for name, target in _TEMPLATES.items():
         text = (source / name).read_text(encoding="utf-8")
         for key, value in values.items():
             text = text.replace(key, value)
-        (folder / target).write_text(text, encoding="utf-8")
+        _write_text(folder / target, text)
         if target.endswith(".sh"):
             (folder / target).chmod(0o755)
-    (folder / "requirements.txt").write_text("\n".join(pin_requirements("nnunetv2")) + "\n")
+    _write_text(folder / "requirements.txt", "\n".join(pin_requirements("nnunetv2")) + "\n")
+
+
+def _write_text(file: Path, text: str) -> None:
+    """Linux runs it, wherever it is written."""
+    file.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _write_example(folder: Path, channels: Sequence[Path], slugs: Sequence[str], reader: str | None) -> None:

@@ -60,7 +60,7 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         image_channels=len(channels),
         architecture=trainer.configuration_manager.configuration["architecture"],
         allow_partial=allows_partial(),
-        minimum_share=_minimum_share(),
+        minimum_share=told_minimum_share(),
     )
     intensities = trainer.plans_manager.foreground_intensity_properties_per_channel
     leaks = _find_leaks(trainer, source.facts)
@@ -115,7 +115,12 @@ def _find_leaks(trainer: nnUNetTrainer, facts: Mapping[str, Any]) -> Leaks:
     )
 
 
-def _minimum_share() -> float:
+def told_minimum_share() -> float:
+    """Share of the encoder that must be filled, by the environment.
+
+    Raises:
+        SetupError: If it is no share.
+    """
     text = os.environ.get(MINIMUM_SHARE_VARIABLE) or str(MINIMUM_SHARE)
     try:
         share = float(text)

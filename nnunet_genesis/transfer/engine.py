@@ -59,7 +59,7 @@ def load_weights(
             at zero.
         architecture: The ``architecture`` entry of the network's plans, to report what tensors do not show.
         allow_partial: Take leading channels where widths differ, and accept less than `minimum_share`.
-        minimum_share: Share of the encoder's parameters that must be filled.
+        minimum_share: Share of the encoder's parameters (and of a transferred decoder's) that must be filled.
 
     Raises:
         TransferError: If nothing fits, if the encoders are of different families, if too little fits, or if a tensor
@@ -95,7 +95,7 @@ def refusal(
     first_is_random = not first_convolutions(dict(network.named_parameters())).isdisjoint(report.unmatched)
     too_little = first_is_random or report.encoder_share < minimum_share
     if not nothing and (allow_partial or not too_little):
-        return None
+        return _refuse_without_decoder(source, report, allow_partial=allow_partial, minimum_share=minimum_share)
     return TransferError(
         f"only {100 * report.encoder_share:.4g} % of the encoder of this {type(network).__name__} fits the file"
         f" ({source.kind}; at least {100 * minimum_share:.4g} % and its first layer are needed); nothing was loaded."
@@ -104,6 +104,22 @@ def refusal(
         where=source.file,
         mend="pretrain with the plans and the configuration that you train with: genesis-pretrain-nnunet DATASET -c"
         " CONFIGURATION -p PLANS; or take leading channels and accept less: export nnUNet_genesis_allow_partial=1",
+    )
+
+
+def _refuse_without_decoder(
+    source: SourceModel, report: TransferReport, *, allow_partial: bool, minimum_share: float
+) -> TransferError | None:
+    """A training that is said to start from a decoder must do so."""
+    share = report.decoder_share
+    if report.part != "full" or (share > 0 and (allow_partial or share >= minimum_share)):
+        return None
+    return TransferError(
+        f"the decoder, too, was to be loaded (_full), and the file ({source.kind}) fills {100 * share:.4g} % of it;"
+        " nothing was loaded",
+        where=source.file,
+        mend="load the encoder alone: the same trainer without _full; or give a checkpoint with the whole network"
+        " (exported encoders and some pretexts have no decoder: genesis inspect FILE --into DATASET --full)",
     )
 
 

@@ -43,6 +43,14 @@ class TransferReport:
         return _filled(self.encoder_parameters) / max(1, sum(self.encoder_parameters.values()))
 
     @property
+    def decoder_share(self) -> float:
+        """The same for the decoder without its segmentation heads; 0 where it is not transferred."""
+        wanted = {
+            group: self.num_parameters[group] - self.encoder_parameters[group] for group in GROUPS if group != "left"
+        }
+        return _filled(wanted) / max(1, sum(wanted.values()))
+
+    @property
     def network_share(self) -> float:
         """Share of all the network's parameters that were loaded or adapted, in [0, 1]."""
         return _filled(self.num_parameters) / max(1, sum(self.num_parameters.values()))
@@ -57,6 +65,7 @@ class TransferReport:
             "tensors_left": len(self.left),
             "tensors_dropped": len(self.dropped),
             "encoder_share": self.encoder_share,
+            "decoder_share": self.decoder_share,
             "network_share": self.network_share,
             "num_parameters": dict(self.num_parameters),
             "loaded": list(self.loaded),
@@ -73,7 +82,8 @@ class TransferReport:
         lines = [
             f"loaded {len(self.loaded)} tensors, adapted {len(self.adapted)},"
             f" {100 * self.encoder_share:.4g} % of the encoder's parameters"
-            f" ({100 * self.network_share:.4g} % of the network's)",
+            + (f", {100 * self.decoder_share:.4g} % of the decoder's" if self.part == "full" else "")
+            + f" ({100 * self.network_share:.4g} % of the network's)",
             f"left at nnU-Net's initialisation: {len(self.left)} tensors {outside},"
             f" {len(self.unmatched)} tensors without a match",
         ]

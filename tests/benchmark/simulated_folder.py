@@ -21,6 +21,7 @@ from nnunet_genesis.benchmark.scores import (
     write_epoch_scores,
 )
 from nnunet_genesis.benchmark.settings import FIXED, BenchmarkSettings
+from nnunet_genesis.benchmark.workspace import preprocessed_folder
 from nnunet_genesis.files import write_json
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _write_images(folder: Path) -> Path:
     description = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "body": 1, "nodule": 2}}
     description |= {"numTraining": 1, "file_ending": ".nii.gz"}
     raw = folder.parent / "nnUNet_raw"
-    view = folder / "workspace" / "nnUNet_preprocessed" / DATASET
+    view = preprocessed_folder(folder, folder.parent / "nnUNet_preprocessed" / DATASET) / DATASET
     for made in (raw / DATASET / "imagesTr", raw / DATASET / "labelsTr", view / "gt_segmentations"):
         made.mkdir(parents=True)
     (raw / DATASET / "dataset.json").write_text(json.dumps(description))

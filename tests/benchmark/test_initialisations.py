@@ -70,6 +70,8 @@ def test_files_are_called_after_their_folders(tmp_path: Path) -> None:
     ]
     with pytest.raises(SetupError, match="two files have the name a"):
         parse_initialisations([f"a={files[0]}", f"a={files[1]}"])
+    with pytest.raises(SetupError, match="two files have the name MG and mg"):  # one folder, for Windows and macOS
+        parse_initialisations([f"mg={files[0]}", f"MG={files[1]}"])
 
 
 def test_a_file_on_the_hub_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,6 +198,9 @@ def test_a_name_means_one_file() -> None:
     with pytest.raises(SetupError, match="that is the name of another file") as raised:
         refuse_other_files(before, {"mg": {"sha256": "b" * 64, "file": "y", "address": "y"}})
     assert "--initialisation mg-2=y" in str(raised.value)
+    with pytest.raises(SetupError, match="this benchmark has the name mg") as raised:
+        refuse_other_files(before, {"MG": {"sha256": "a" * 64, "file": "x", "address": "my files/x.pth"}})
+    assert "--initialisation MG-2='my files/x.pth'" in str(raised.value)
 
 
 def command_variables(settings: Any, planned: PlannedConfiguration, told: dict[str, Any], tmp_path: Path) -> Any:

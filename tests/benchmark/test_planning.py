@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,9 @@ from nnunet_genesis.benchmark.planning import Axes, commit_plan, make_plan
 from nnunet_genesis.benchmark.record import Record, read_record, write_record
 from nnunet_genesis.benchmark.request import Request, resolve_settings
 from nnunet_genesis.benchmark.tolerances import parse_tolerances
+from nnunet_genesis.benchmark.workspace import find_view, preprocessed_folder
 from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.plans import load_planned_configuration
 from tests.benchmark.written import CASES, PATTERN, write_planned
 from tests.commands import genesis
 from tests.preprocessed import DATASET
@@ -70,7 +73,7 @@ def test_folds_are_the_subsets_and_the_users_own_are_not_touched(planned: Planne
     own.write_text('[{"train": [], "val": ["the user\'s"]}]')
     made = plan(planned, folder, FEW, GROUPED)
     assert own.read_text() == '[{"train": [], "val": ["the user\'s"]}]'
-    view = folder / "workspace" / "nnUNet_preprocessed" / DATASET
+    view = find_view(folder, DATASET)
     splits = json.loads((view / "splits_final.json").read_text())
     assert [len(split["train"]) for split in splits] == [2, 6]  # whole patients, of two cases each
     assert [split["val"] for split in splits] == [list(made.record.settings.test_cases)] * 2
@@ -80,6 +83,29 @@ def test_folds_are_the_subsets_and_the_users_own_are_not_touched(planned: Planne
     assert (view / "gt_segmentations").readlink() == planned.dataset_folder / "gt_segmentations"
     assert (view / planned.cases_folder.name).readlink() == planned.cases_folder
     assert "--labelled 5: 6 cases, because groups are not divided" in made.notes
+
+
+def test_a_job_with_the_data_elsewhere_leaves_the_views_of_others_alone(
+    planned: PlannedConfiguration, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs of a cluster copy the dataset to disks of their nodes; the first one is still training."""
+    plan(planned, folder, FEW, GROUPED)
+    there = tmp_path / "other_node"
+    shutil.copytree(planned.dataset_folder.parent, there / "nnUNet_preprocessed")
+    monkeypatch.setenv("nnUNet_preprocessed", str(there / "nnUNet_preprocessed"))
+    elsewhere = load_planned_configuration(DATASET)
+    assert elsewhere.dataset_folder != planned.dataset_folder
+    plan(elsewhere, folder, Axes(seeds=(5,)), Request())
+    views = [preprocessed_folder(folder, one.dataset_folder) / DATASET for one in (planned, elsewhere)]
+    for view, one in zip(views, (planned, elsewhere), strict=True):
+        assert (view / "gt_segmentations").readlink() == one.dataset_folder / "gt_segmentations"
+    splits = [(view / "splits_final.json").read_text() for view in views]
+    assert splits[0] == splits[1]
+    shutil.rmtree(there)
+    assert find_view(folder, DATASET) == views[0], "the one whose links lead somewhere"
+    shutil.rmtree(planned.dataset_folder)
+    with pytest.raises(FileNotFoundError, match="has it been moved"):
+        find_view(folder, DATASET)
 
 
 def test_a_benchmark_grows_and_keeps_its_folds(planned: PlannedConfiguration, folder: Path) -> None:
@@ -124,7 +150,6 @@ def test_other_plans_under_the_same_name_are_refused(planned: PlannedConfigurati
     plan(planned, folder, FEW, GROUPED)
     file = planned.dataset_folder / "nnUNetPlans.json"
     file.write_text(file.read_text().replace('"batch_size": 2', '"batch_size": 3'))
-    from nnunet_genesis.plans import load_planned_configuration
 
     with pytest.raises(SetupError, match="plans_sha256: "):
         plan(load_planned_configuration(DATASET), folder, FEW, Request())
@@ -247,6 +272,7 @@ def test_a_dry_run_needs_no_checkpoint_and_lists_the_test_cases(
     ("arguments", "told"),
     [
         (("--initialisation", "scratch=x.pth"), "that is the name of the control"),
+        (("--initialisation", "Scratch=x.pth"), "Scratch=...: that is the name of the control"),
         (("--initialisation", "a/b=x.pth"), "'a/b' cannot be a name"),
         (("--initialisation", "mg=x.pth"), "no such checkpoint"),
         (("--labelled", "17"), "--labelled 17: only 16 cases are left"),
@@ -284,6 +310,33 @@ def test_a_folder_with_other_things_in_it_is_left_alone(
     assert (code, [file.name for file in folder.iterdir()]) == (1, ["thesis.tex"])
     assert "is not empty" in output
     assert planned.dataset_folder.is_dir()
+
+
+@pytest.mark.parametrize("left", [".test_cases.txt.4711.tmp", ".benchmark.json.4711.tmp"])
+def test_what_another_job_is_writing_does_not_make_the_folder_somebody_elses(
+    planned: PlannedConfiguration, folder: Path, capsys: pytest.CaptureFixture[str], left: str
+) -> None:
+    folder.mkdir()
+    (folder / left).write_text("half of it")
+    code, output = run_command(capsys, "--output", str(folder), "--dry-run", "--labelled", "5", "--seeds", "0")
+    assert code == 0, output
+    assert planned.dataset_folder.is_dir()
+
+
+def test_a_command_that_is_killed_before_its_links_are_made_can_be_typed_again(
+    planned: PlannedConfiguration, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def is_killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nnunet_genesis.benchmark.planning.make_workspace", is_killed)
+        with pytest.raises(KeyboardInterrupt):
+            plan(planned, folder, FEW, GROUPED)
+    code, output = run_command(capsys, "--output", str(folder), "--dry-run")
+    assert code == 0, output
+    plan(planned, folder, FEW, Request())
+    assert (find_view(folder, DATASET) / "splits_final.json").is_file()
 
 
 def test_a_report_of_nothing_is_refused(

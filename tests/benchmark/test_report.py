@@ -191,6 +191,17 @@ def test_cases_are_drawn_without_their_images(
     assert "drawn without their images" in caplog.text
 
 
+def test_a_report_is_written_where_the_preprocessed_data_have_moved(
+    small: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(small / "workspace")
+    page = write_report(small).read_text(encoding="utf-8")
+    assert "Worst and best cases" not in page
+    assert _results(small)["verdict"] in page
+    assert "no test case can be drawn" in caplog.text
+    assert "has it been moved?" in caplog.text
+
+
 def test_a_prediction_that_is_gone_is_told(small: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.rmtree(small / "runs" / "scratch__5__standard__seed0" / "nnUNet_results")
     page = write_report(small).read_text(encoding="utf-8")

@@ -128,6 +128,15 @@ def test_trainers_of_nnunet_keep_their_names_and_cascades_their_order(results: P
     assert (second["previous_stage"], second["averaged"]) == (0, True)
 
 
+def test_a_trainer_whose_name_only_begins_like_ours_is_not_taken_for_it(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(results, "nnUNetTrainerGenesisWide__P__3d_fullres")
+    assert submit(*SLUGS, "-f", "0", "-tr", "nnUNetTrainerGenesisWide") == 1
+    assert "the trainer nnUNetTrainerGenesisWide is neither nnU-Net's nor ours" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_entry_point_hands_images_over_in_the_format_of_the_dataset(tmp_path: Path) -> None:
     array = np.arange(12, dtype=np.uint8).reshape(3, 4)
     image = sitk.GetImageFromArray(array)

@@ -12,6 +12,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from torch import nn
 
 from nnunet_genesis import trainers
+from nnunet_genesis.errors import TransferError
 from nnunet_genesis.trainers.initial_weights import load_pretrained_weights
 from nnunet_genesis.trainers.initialization_record import INIT_FILE, read_initialization
 from tests.planned import CT_STATISTICS
@@ -122,6 +123,31 @@ def test_full_loads_the_decoder_without_its_heads_and_warns(stub: Any, full: boo
     assert record["initialization"] == ("pretrained encoder and decoder" if full else "pretrained encoder")
     assert any(line.startswith("WARNING: _full loads the decoder") for line in lines) == full
     assert "100 % of the encoder's parameters" in "\n".join(lines)
+
+
+def test_a_file_without_a_decoder_is_no_start_for_full(stub: Any, tmp_path: Path) -> None:
+    weights = build(seed=1).state_dict()
+    encoder = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
+    torch.save(encoder, tmp_path / "weights.pth")
+    with pytest.raises(TransferError, match=r"the decoder, too, was to be loaded .* fills 0 % of it") as raised:
+        load_pretrained_weights(stub, full=True)
+    assert "the same trainer without _full" in str(raised.value)
+    assert set(equal_parts(stub.network, build(seed=2)).values()) == {True}, "nothing was loaded"
+    record, _ = load_pretrained_weights(stub, full=False)
+    assert record["initialization"] == "pretrained encoder"
+
+
+def test_half_of_a_decoder_needs_to_be_allowed(stub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = build(seed=1).state_dict()
+    kept = {name: tensor for name, tensor in weights.items() if "transpconvs" not in name}
+    torch.save(kept, tmp_path / "weights.pth")
+    with pytest.raises(TransferError, match="the decoder, too, was to be loaded"):
+        load_pretrained_weights(stub, full=True)
+    monkeypatch.setenv("nnUNet_genesis_minimum_share", "0.1")
+    record, lines = load_pretrained_weights(stub, full=True)
+    share = record["transfer"]["decoder_share"]
+    assert 0.1 < share < 0.9
+    assert f"100 % of the encoder's parameters, {100 * share:.4g} % of the decoder's" in "\n".join(lines)
 
 
 def test_what_a_run_began_with_is_found(tmp_path: Path) -> None:

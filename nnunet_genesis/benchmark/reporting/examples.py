@@ -14,7 +14,7 @@ from nnunet_genesis.benchmark.figures.style import SHORT_NAMES
 from nnunet_genesis.benchmark.reporting.numbers_in_words import score
 from nnunet_genesis.benchmark.runs import Run, control_of
 from nnunet_genesis.benchmark.scores import SCRATCH, RunKey
-from nnunet_genesis.benchmark.workspace import preprocessed_folder
+from nnunet_genesis.benchmark.workspace import find_view
 from nnunet_genesis.errors import GenesisError
 from nnunet_genesis.plans_files import read_dataset_json
 from nnunet_genesis.raw_scan_keys import find_raw_cases
@@ -67,7 +67,7 @@ def read_examples(material: Material) -> Iterator[tuple[Pair, list[Example]]]:
         return
     try:
         files = _Files(material.record, material.folder)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (GenesisError, OSError, KeyError, ValueError, RuntimeError) as error:
         LOGGER.warning("no test case can be drawn: %s: %s", type(error).__name__, error)
         return
     for pair in pairs:
@@ -84,7 +84,7 @@ class _Files:
 
         settings = record.settings
         self._record, self._folder = record, folder
-        self._dataset = preprocessed_folder(folder) / settings.dataset
+        self._dataset = find_view(folder, settings.dataset)
         description = read_dataset_json(self._dataset / "dataset.json")
         self._ending = str(description["file_ending"])
         self.reader: Any = PlansManager(str(self._dataset / f"{settings.plans}.json")).image_reader_writer_class()
@@ -116,7 +116,7 @@ class _Files:
 def _read_pair(pair: Pair, material: Material, files: _Files) -> list[Example]:
     try:
         return [_read_example(case, why, pair, material, files) for case, why in pair.cases.items()]
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (GenesisError, OSError, KeyError, ValueError, RuntimeError) as error:
         LOGGER.warning("test cases of %s cannot be drawn: %s: %s", pair.pretrained, type(error).__name__, error)
         return []
 

@@ -129,7 +129,16 @@ def doubtful_files(record: Record) -> list[str]:
 
 
 def _facts(told: dict[str, Any]) -> str:
-    names = ("method", "dataset", "plans", "configuration", "epochs", "num_cases", "share_of_encoder")
+    names = (
+        "method",
+        "dataset",
+        "plans",
+        "configuration",
+        "epochs",
+        "num_cases",
+        "share_of_encoder",
+        "share_of_decoder",
+    )
     return ", ".join(f"{name} {told[name]}" for name in names if told.get(name) is not None)
 
 

@@ -18,7 +18,7 @@ from nnunet_genesis.hub_upload import without_case_names
 from nnunet_genesis.inspection import describe_source
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.model_card import model_card
-from nnunet_genesis.networks import build_source_network, num_input_channels
+from nnunet_genesis.networks import build_source_network, num_inputs
 from nnunet_genesis.pretraining.run_files import check_same_run, config_of, stored_config
 from tests.hostile import RunsCommand
 from tests.interop.files import nnunet_v2_content
@@ -74,7 +74,7 @@ def _read(folder: Path, file: Path) -> None:
     source = open_source(file)
     "\n".join(describe_source(source)).encode()
     if source.architecture is not None:
-        build_source_network(source, num_input_channels(source), 2)
+        build_source_network(source, num_inputs(source), 2)
     out = folder / "converted.pth"
     out.unlink(missing_ok=True)
     convert(source, out)
@@ -88,7 +88,7 @@ def _read_ours(folder: Path, file: Path) -> None:
     without_case_names(content["genesis"])
     stored_config(folder)
     check_same_run(config_of(content, file), _CONFIG, file)
-    build_source_network(source, num_input_channels(source), 2)
+    build_source_network(source, num_inputs(source), 2)
 
 
 def _mutate_content(content: bytes, random: Random) -> bytes:
