@@ -173,7 +173,7 @@ def _run_pretraining(options: argparse.Namespace, command: str, stop: StopReques
     stored: dict[str, Any] | None = None
     pretext = options.pretext or DEFAULT_PRETEXT
     output = options.output or planned.pretraining_folder(pretext, options.exclude_fold)
-    workers = choose_workers(options.workers, loader_workers())
+    workers = choose_workers(options.workers, loader_workers(options.num_gpus))
     if may_be_restarted() and was_begun_by(output, os.environ[TORCHRUN_ID_VARIABLE]):
         options.continue_run, options.overwrite = True, False
     if options.continue_run:

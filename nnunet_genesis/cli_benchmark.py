@@ -142,6 +142,7 @@ def _request(options: argparse.Namespace) -> Any:
 
 
 def _resolve_folder(options: argparse.Namespace, planned: PlannedConfiguration) -> Path:
+    from nnunet_genesis.benchmark.initialisations import PRETRAINING_PREFIX
     from nnunet_genesis.benchmark.planning import TEST_CASES_FILE
     from nnunet_genesis.benchmark.record import LOCK_FILE, RECORD_FILE
     from nnunet_genesis.files import PART_SUFFIX
@@ -157,7 +158,11 @@ def _resolve_folder(options: argparse.Namespace, planned: PlannedConfiguration) 
     folder: Path = options.output or planned.results_folder / default
     # Another job may be beginning the same benchmark: its record comes after what is listed here.
     entries = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    others = {name for name in entries if not (name.startswith(".") and name.endswith(PART_SUFFIX))}
+    others = {
+        name
+        for name in entries
+        if not (name.startswith(".") and name.endswith(PART_SUFFIX)) and not name.startswith(PRETRAINING_PREFIX)
+    }
     if not others <= {TEST_CASES_FILE, LOCK_FILE} and not (folder / RECORD_FILE).is_file():
         refuse_used_folder(folder, "the benchmark")
     return folder

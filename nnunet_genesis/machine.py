@@ -17,11 +17,16 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def count_cores() -> int:
-    """Cores that this process may use (those of its job, where a cluster gives it some), 1 where nothing tells."""
+def available_cores() -> set[int]:
+    """Numbers of the cores that this process may use: those of its job, where a cluster gives it some."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def count_cores() -> int:
+    """How many cores this process may use, see `available_cores`."""
+    return len(available_cores())
 
 
 def accelerator_name() -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from nnunet_genesis.transfer import TransferReport
 
 LOGGER = logging.getLogger("nnunet_genesis")
+PRETRAINING_PREFIX = "pretraining_"
+"""Of folders in the benchmark's, for the pretrainings that it asks for."""
 _FACTS = ("method", "dataset", "plans", "configuration", "epochs", "num_cases", "pretext_settings", "package_versions")
 _SHOWN = 5
 
@@ -164,7 +166,7 @@ def _check_leaks(
 def pretraining_command(planned: PlannedConfiguration, exclude_file: Path, pretext: str | None = None) -> str:
     """The command that pretrains without the test cases, into a folder beside their list."""
     method = f" --pretext {pretext}" if pretext else ""
-    output = exclude_file.with_name(f"pretraining_{pretext or DEFAULT_PRETEXT}")
+    output = exclude_file.with_name(f"{PRETRAINING_PREFIX}{pretext or DEFAULT_PRETEXT}")
     return (
         f"genesis-pretrain-nnunet {planned.dataset_name} -c {planned.configuration} -p {planned.plans_name}{method}"
         f" --exclude {shlex.quote(str(exclude_file))} --output {shlex.quote(str(output))}"

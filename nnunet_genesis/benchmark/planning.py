@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.benchmark.candidates import Candidate
 from nnunet_genesis.benchmark.classes import find_absent_classes
 from nnunet_genesis.benchmark.initialisations import examine, pretraining_command, refuse_other_files
 from nnunet_genesis.benchmark.labelled import default_amounts, extend_subsets
@@ -26,9 +28,7 @@ from nnunet_genesis.trainers.schedules import STANDARD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from nnunet_genesis.benchmark.candidates import Candidate
     from nnunet_genesis.benchmark.settings import BenchmarkSettings
     from nnunet_genesis.plans import PlannedConfiguration
 
@@ -156,7 +156,7 @@ def commit_plan(
         candidate.name: examine(
             candidate, planned, settings, full=full, trust=trust, exclude_file=exclude_file.absolute()
         )
-        for candidate in axes.initialisations
+        for candidate in [*axes.initialisations, *_without_decoder_share(plan, axes)]
     }
     with locked(folder):
         current = read_record(folder)
@@ -164,13 +164,25 @@ def commit_plan(
             refuse_other_settings(current.settings, settings, folder)
             refuse_other_files(current.initialisations, told)
         plan = make_plan(settings, axes, planned, current)
-        plan.record.initialisations |= told
+        for name, facts in told.items():
+            plan.record.initialisations[name] = {**plan.record.initialisations.get(name, {}), **facts}
         plan.record.provenance.setdefault("invocations", []).append(
             {"when": now(), "command": command, "host": platform.node()}
         )
         write_record(plan.record, folder)  # first: by it a stopped command, and other jobs, know the folder
         make_workspace(folder, planned, plan.record.subsets, settings.test_cases)
     return plan
+
+
+def _without_decoder_share(plan: Plan, axes: Axes) -> list[Candidate]:
+    """Files of which nobody knows yet whether they have a decoder: they came before a schedule that loads it."""
+    asked = {run.key.initialisation for run in plan.runs if is_full(run.key.schedule)}
+    named = {candidate.name for candidate in axes.initialisations}
+    return [
+        Candidate(name, str(told["address"]), Path(told["file"]))
+        for name, told in plan.record.initialisations.items()
+        if name in asked - named and "share_of_decoder" not in told
+    ]
 
 
 def write_test_cases(folder: Path, settings: BenchmarkSettings, planned: PlannedConfiguration) -> Path:

@@ -76,7 +76,7 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
         weights.setdefault(f"decoder.seg_layers.{number}.bias", like.new_zeros(structure.num_classes))
     facts: dict[str, Any] = {
         "num_input_channels": structure.num_input_channels,
-        "notes": [_ASSUMED, _ZERO_BIASES, *_kernel_notes(structure)],
+        "notes": [_ASSUMED, _ZERO_BIASES, *_channel_notes(structure), *_kernel_notes(structure)],
     }
     facts["epochs"] = content.get("epoch")
     return SourceModel(KIND, file, weights, _architecture(structure), usable_facts(facts, file))
@@ -120,6 +120,16 @@ def _architecture(structure: GenericUNet) -> dict[str, Any]:
         },
         "_kw_requires_import": list(IMPORTED),
     }
+
+
+def _channel_notes(structure: GenericUNet) -> list[str]:
+    channels = structure.num_input_channels
+    if channels == 1:
+        return []
+    return [
+        f"all {channels} input channels are taken for images: the file does not tell whether some are labels of a"
+        " cascade's first stage"
+    ]
 
 
 def _kernel_notes(structure: GenericUNet) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypeVar, cast
+import platform
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -12,7 +13,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from nnunet_genesis.errors import GenesisError, SetupError
-from nnunet_genesis.machine import count_cores
+from nnunet_genesis.machine import available_cores, count_cores
 from nnunet_genesis.pretraining.joining import join_processes
 from nnunet_genesis.pretraining.launching import start_processes, starts_processes
 from nnunet_genesis.pretraining.processes import LONGEST_WAIT, count_processes
@@ -57,8 +58,16 @@ def launch_fabric(device: str, num_devices: int, precision: str) -> Fabric:
     if device == "cuda":
         torch.backends.cudnn.benchmark = True
     elif device == "cpu" and distributed:
-        torch.set_num_threads(max(1, count_cores() // num_devices))
+        torch.set_num_threads(max(1, count_cores() // count_sharers()))
     return fabric
+
+
+def count_sharers() -> int:
+    """Processes of this run that share cores with this one, itself included; SLURM's tasks may have their own."""
+    own = (platform.node(), frozenset(available_cores()))
+    everyone: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, own)
+    return sum(host == own[0] and not own[1].isdisjoint(cores) for host, cores in everyone)
 
 
 def should_compile(device: str) -> bool:

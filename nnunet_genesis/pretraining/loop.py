@@ -197,7 +197,7 @@ def save_latest(
     """Write the file that ``--c`` continues from, on the first process, while the others wait.
 
     Returns:
-        False where this process could not write it, which was told.
+        False where it was not written: this process could not, or the last steps were skipped; both are told.
 
     Raises:
         StorageError: If it cannot be written and `must` be.

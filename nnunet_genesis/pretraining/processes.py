@@ -47,9 +47,15 @@ def is_first_process() -> bool:
     return os.environ.get(variable, "0") == "0"
 
 
-def loader_workers() -> int:
-    """Follow nnU-Net's variable for training, else leave one core to the main process, up to eight workers."""
-    return _from_environment("nnUNet_n_proc_DA", least=0, otherwise=max(1, min(8, count_cores() - 1)))
+def loader_workers(num_devices: int = 1) -> int:
+    """Follow nnU-Net's variable for training, else leave one core to the main process, up to eight workers.
+
+    Args:
+        num_devices: Processes on this host that we start ourselves, and that share its cores.
+    """
+    # What other launchers start may have cores of its own, as SLURM's tasks do.
+    cores = count_cores() // (1 if TORCHRUN_ID_VARIABLE in os.environ else max(1, num_devices))
+    return _from_environment("nnUNet_n_proc_DA", least=0, otherwise=max(1, min(8, cores - 1)))
 
 
 def preprocessing_workers() -> int:

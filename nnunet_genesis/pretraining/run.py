@@ -267,7 +267,8 @@ def _run(
         fabric=fabric,
     )
     # A continued run knows them: measuring them again would take minutes where there are many pairs.
-    baselines = validation.baselines() if resumed is None else Baselines.from_dict(resumed["genesis"]["baselines"])
+    known = None if resumed is None else Baselines.from_dict(resumed["genesis"].get("baselines", {}))
+    baselines = validation.baselines() if known is None else known
     files = RunFiles(options.output, description, nnssl_adaptation_plan(learned))
     on_first_process(fabric, lambda: files.check_space(network))
     LOGGER.info(

@@ -46,10 +46,13 @@ class Baselines:
     sources: dict[str, Baselines] = field(default_factory=dict)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Baselines:
-        """Read what a checkpoint holds."""
-        sources = {name: cls.from_dict(own) for name, own in values["sources"].items()}
-        return cls(values["identity"], values["blurred"], values["constant"], sources)
+    def from_dict(cls, values: Mapping[str, Any]) -> Baselines | None:
+        """Read what a checkpoint holds; None where it does not hold all of them."""
+        sources = {name: cls.from_dict(own) for name, own in values.get("sources", {}).items()}
+        known = {name: own for name, own in sources.items() if own is not None}
+        if len(known) < len(sources) or not {"identity", "blurred", "constant"} <= values.keys():
+            return None
+        return cls(values["identity"], values["blurred"], values["constant"], known)
 
 
 MINIMUM_PAIRS = 8
@@ -273,7 +276,8 @@ def _channel_means(pair: RestorationPairs) -> torch.Tensor:
 def _contrast(restored: torch.Tensor, pair: RestorationPairs) -> torch.Tensor:
     """Deviation of a restoration over its target's, (1,); NaN where the target is constant: it tells nothing."""
     wanted = _deviation(pair.target, pair)
-    return torch.where(wanted > 0, _deviation(restored, pair) / wanted, torch.nan)
+    # The deviation of a constant is what rounding leaves of its size.
+    return torch.where(wanted > 1e-5 * pair.target.abs().amax(), _deviation(restored, pair) / wanted, torch.nan)
 
 
 def _deviation(images: torch.Tensor, pair: RestorationPairs) -> torch.Tensor:

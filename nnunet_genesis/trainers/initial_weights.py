@@ -116,7 +116,7 @@ def _find_leaks(trainer: nnUNetTrainer, facts: Mapping[str, Any]) -> Leaks:
 
 
 def told_minimum_share() -> float:
-    """Share of the encoder that must be filled, by the environment.
+    """Share of the encoder (and of the decoder, where it is loaded) that must be filled, by the environment.
 
     Raises:
         SetupError: If it is no share.

@@ -99,8 +99,7 @@ def refusal(
     return TransferError(
         f"only {100 * report.encoder_share:.4g} % of the encoder of this {type(network).__name__} fits the file"
         f" ({source.kind}; at least {100 * minimum_share:.4g} % and its first layer are needed); nothing was loaded."
-        " First mismatches:\n"
-        + "\n".join(f"    {name}: {reason}" for name, reason in list(report.unmatched.items())[:5]),
+        " First mismatches:\n" + _first_lines(report.unmatched),
         where=source.file,
         mend="pretrain with the plans and the configuration that you train with: genesis-pretrain-nnunet DATASET -c"
         " CONFIGURATION -p PLANS; or take leading channels and accept less: export nnUNet_genesis_allow_partial=1",
@@ -114,13 +113,25 @@ def _refuse_without_decoder(
     share = report.decoder_share
     if report.part != "full" or (share > 0 and (allow_partial or share >= minimum_share)):
         return None
+    problem = f"the decoder was to be loaded, too (_full), and the file ({source.kind}) fills {100 * share:.4g} % of it"
+    alone = "load the encoder alone: the same trainer without _full"
+    if share == 0:
+        return TransferError(
+            f"{problem}; nothing was loaded",
+            where=source.file,
+            mend=f"{alone}; or give a checkpoint with the whole network (exported encoders have no decoder)",
+        )
+    unmatched = {name: reason for name, reason in report.unmatched.items() if not name.startswith(ENCODER_PREFIX)}
     return TransferError(
-        f"the decoder, too, was to be loaded (_full), and the file ({source.kind}) fills {100 * share:.4g} % of it;"
-        " nothing was loaded",
+        f"{problem} (at least {100 * minimum_share:.4g} % are needed); nothing was loaded. First mismatches:\n"
+        + _first_lines(unmatched),
         where=source.file,
-        mend="load the encoder alone: the same trainer without _full; or give a checkpoint with the whole network"
-        " (exported encoders and some pretexts have no decoder: genesis inspect FILE --into DATASET --full)",
+        mend=f"{alone}; or accept less: export nnUNet_genesis_allow_partial=1",
     )
+
+
+def _first_lines(unmatched: Mapping[str, str]) -> str:
+    return "\n".join(f"    {name}: {reason}" for name, reason in list(unmatched.items())[:5])
 
 
 def plan_transfer(

@@ -16,7 +16,8 @@ from nnunet_genesis import checkpoint
 from nnunet_genesis.benchmark.candidates import Candidate, parse_initialisations
 from nnunet_genesis.benchmark.command import training_command
 from nnunet_genesis.benchmark.initialisations import examine, pretraining_command, refuse_other_files
-from nnunet_genesis.benchmark.planning import Axes, make_plan
+from nnunet_genesis.benchmark.planning import Axes, Plan, commit_plan, make_plan
+from nnunet_genesis.benchmark.record import read_record
 from nnunet_genesis.benchmark.request import Request, resolve_settings
 from nnunet_genesis.benchmark.run_folder import RunFolder
 from nnunet_genesis.errors import SetupError, TransferError
@@ -190,6 +191,28 @@ def test_weights_of_another_network_are_refused(planned: PlannedConfiguration, t
     torch.save(build(features=(6, 12)).state_dict(), tmp_path / "other.pth")
     with pytest.raises(TransferError, match="of the encoder of this PlainConvUNet fits the file"):
         look_at(Candidate("mg", "other.pth", tmp_path / "other.pth"), planned, tmp_path, trust=True)
+
+
+def test_a_schedule_that_loads_decoders_asks_earlier_files_for_theirs(
+    planned: PlannedConfiguration, tmp_path: Path
+) -> None:
+    (network,) = list_planned_networks(DATASET)
+    weights = network.build().state_dict()
+    file = tmp_path / "encoder.pth"
+    torch.save({name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}, file)
+    folder = tmp_path / "benchmark"
+    settings = resolve_settings(Request(group_pattern=PATTERN), planned, None, folder, "cpu")
+
+    def plan(axes: Axes) -> Plan:
+        made = make_plan(settings, axes, planned, read_record(folder))
+        return commit_plan(made, axes, folder, planned, trust=True, command="genesis benchmark")
+
+    begun = plan(Axes([Candidate("mg", str(file), file)], labelled=("5",), seeds=(0,)))
+    assert "share_of_decoder" not in begun.record.initialisations["mg"]
+    with pytest.raises(TransferError, match="the decoder was to be loaded, too"):
+        plan(Axes(schedules=("full",)))
+    torch.save(weights, tmp_path / "whole.pth")
+    plan(Axes([Candidate("whole", "whole.pth", tmp_path / "whole.pth")], schedules=("full",)))
 
 
 def test_a_name_means_one_file() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import shlex
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,8 +24,6 @@ from tests.commands import genesis
 from tests.preprocessed import DATASET
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nnunet_genesis.benchmark.planning import Plan
     from nnunet_genesis.plans import PlannedConfiguration
 
@@ -309,6 +309,19 @@ def test_a_folder_with_other_things_in_it_is_left_alone(
     code, output = run_command(capsys, "--output", str(folder), "--dry-run")
     assert (code, [file.name for file in folder.iterdir()]) == (1, ["thesis.tex"])
     assert "is not empty" in output
+    assert planned.dataset_folder.is_dir()
+
+
+def test_the_pretraining_that_the_dry_run_asks_for_may_lie_in_the_folder(
+    planned: PlannedConfiguration, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--output", str(folder), "--labelled", "5", "--seeds", "0")
+    code, output = run_command(capsys, *flags, "--dry-run")
+    assert code == 0
+    words = shlex.split(next(line for line in output.splitlines() if "genesis-pretrain-nnunet" in line))
+    Path(words[words.index("--output") + 1]).mkdir()
+    code, output = run_command(capsys, *flags, "--dry-run")
+    assert code == 0, output
     assert planned.dataset_folder.is_dir()
 
 

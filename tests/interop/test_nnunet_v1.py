@@ -100,6 +100,7 @@ def test_architecture_of_the_authors_file_is_that_of_its_script() -> None:
     assert described["n_conv_per_stage"] == [2] * 6
     assert described["n_conv_per_stage_decoder"] == [2] * 5
     assert source.facts["num_input_channels"] == 1
+    assert "taken for images" not in " ".join(source.facts["notes"])
     assert source.facts["epochs"] == 1000
 
 
@@ -163,6 +164,9 @@ def test_notes_tell_what_the_file_does_not() -> None:
     notes = " ".join(convert(model(), FILE).facts["notes"])
     assert "the file does not tell normalisation, nonlinearity and pooling" in notes
     assert "are zeros" in notes
+    channels = convert(model(), FILE).facts["num_input_channels"]
+    assert channels > 1
+    assert f"all {channels} input channels are taken for images" in notes
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])

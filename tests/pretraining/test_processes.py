@@ -25,6 +25,14 @@ def test_workers(monkeypatch: pytest.MonkeyPatch, cores: int, told: str, loading
     assert (loader_workers(), preprocessing_workers()) == (loading, preprocessing)
 
 
+def test_processes_that_we_start_divide_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnunet_genesis.pretraining.processes.count_cores", lambda: 16)
+    monkeypatch.delenv("nnUNet_n_proc_DA", raising=False)
+    assert [loader_workers(num_devices) for num_devices in (1, 2, 4, 64)] == [8, 7, 3, 1]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "slurm-77")  # whose tasks have cores of their own
+    assert loader_workers(4) == 8
+
+
 @pytest.mark.parametrize(
     ("environment", "is_first"),
     [

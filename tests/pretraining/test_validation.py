@@ -107,10 +107,11 @@ def test_contrast_is_the_restorations_deviation_over_its_targets(validation: Val
     assert validation.evaluate(PretextNetwork(constant, None)).contrast < 1e-6
 
 
-def test_a_constant_target_has_no_contrast_and_hides_no_other(validation: ValidationPairs) -> None:
+@pytest.mark.parametrize("value", [0.0, 0.1, -1.2345, 2.7182])
+def test_a_constant_target_has_no_contrast_and_hides_no_other(validation: ValidationPairs, value: float) -> None:
     pair = validation.pairs[0]
     others = validation.evaluate(PretextNetwork(nn.Identity(), None)).contrast
-    pair.target.zero_()
+    pair.target.fill_(value)
     contrast = validation.evaluate(PretextNetwork(nn.Identity(), None)).contrast
     assert np.isfinite(contrast)
     assert contrast == pytest.approx(others, rel=0.5)
@@ -118,7 +119,11 @@ def test_a_constant_target_has_no_contrast_and_hides_no_other(validation: Valida
 
 def test_baselines_are_read_as_a_checkpoint_holds_them(validation: ValidationPairs) -> None:
     baselines = validation.baselines()
-    assert Baselines.from_dict(asdict(baselines)) == baselines
+    stored = asdict(baselines)
+    assert Baselines.from_dict(stored) == baselines
+    del stored["sources"]["pool"]["blurred"]
+    assert Baselines.from_dict(stored) is None
+    assert Baselines.from_dict({}) is None
 
 
 def test_pairs_are_fixed_and_restored_one_by_one(validation: ValidationPairs) -> None:

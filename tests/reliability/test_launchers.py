@@ -247,7 +247,7 @@ def test_the_script_for_slurm_saves_requeues_and_finishes(workspace: Workspace) 
         "SLURM_JOB_NODELIST": "localhost",
         "SLURM_NTASKS": "2",
         "SLURM_NTASKS_PER_NODE": "2",
-        "SLURM_CPUS_PER_TASK": "1",
+        "SLURM_CPUS_PER_TASK": "3",
     }
     arguments = (*DATA, "--epochs", "12", "--iterations-per-epoch", "10", "--output", str(output))
     environment = workspace.environment(**slurm)
@@ -258,7 +258,7 @@ def test_the_script_for_slurm_saves_requeues_and_finishes(workspace: Workspace) 
     said, _ = job.communicate(timeout=SECONDS_TO_FINISH)
     assert job.returncode == 75, said
     assert (workspace.root / "slurm.log").read_text() == "requeue 77\n"
-    assert (workspace.root / "slurm.log.srun").read_text() == "1 cores per task\n"
+    assert (workspace.root / "slurm.log.srun").read_text() == "3 cores per task\n"
     again = start(["bash", str(SCRIPT), *arguments], environment)
     said, _ = again.communicate(timeout=SECONDS_TO_FINISH)
     assert again.returncode == 0, said

@@ -14,8 +14,9 @@ import torch
 from torch import distributed
 
 from nnunet_genesis import checkpoint, cli
+from nnunet_genesis.machine import count_cores
 from nnunet_genesis.pretraining import run
-from nnunet_genesis.pretraining.devices import launch_fabric
+from nnunet_genesis.pretraining.devices import count_sharers, launch_fabric
 from nnunet_genesis.pretraining.joining import agree_on_word
 from nnunet_genesis.pretraining.processes import LONGEST_WAIT
 from tests.preprocessed import smooth_cases, write_dataset
@@ -145,3 +146,22 @@ def test_others_wait_for_hours_while_the_first_process_reads_all_cases(tmp_path:
     assert codes == [0, 0], (tmp_path / "0.txt").read_text()
     for rank in range(2):
         assert float((tmp_path / f"{rank}.seconds").read_text()) == LONGEST_WAIT.total_seconds()
+
+
+def _write_sharers(rank: int, folder: Path, has_own_core: bool) -> None:
+    if has_own_core:
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
+    launch_fabric("cpu", 2, "32-true")
+    (folder / f"{rank}.sharers").write_text(str(count_sharers()))
+    cast("Any", distributed).barrier()
+
+
+@pytest.mark.skipif(count_cores() < 2, reason="one core cannot be divided")
+@pytest.mark.parametrize(("has_own_core", "sharers"), [(False, "2"), (True, "1")])
+def test_processes_with_cores_of_their_own_share_them_with_nobody(
+    tmp_path: Path, *, has_own_core: bool, sharers: str
+) -> None:
+    """SLURM gives every task its own; those that we or torchrun start share all of them."""
+    codes = run_in_processes(_write_sharers, 2, tmp_path, tmp_path, has_own_core)
+    assert codes == [0, 0], (tmp_path / "0.txt").read_text()
+    assert [(tmp_path / f"{rank}.sharers").read_text() for rank in range(2)] == [sharers] * 2

@@ -129,7 +129,7 @@ def test_a_file_without_a_decoder_is_no_start_for_full(stub: Any, tmp_path: Path
     weights = build(seed=1).state_dict()
     encoder = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
     torch.save(encoder, tmp_path / "weights.pth")
-    with pytest.raises(TransferError, match=r"the decoder, too, was to be loaded .* fills 0 % of it") as raised:
+    with pytest.raises(TransferError, match=r"the decoder was to be loaded, too .* fills 0 % of it") as raised:
         load_pretrained_weights(stub, full=True)
     assert "the same trainer without _full" in str(raised.value)
     assert set(equal_parts(stub.network, build(seed=2)).values()) == {True}, "nothing was loaded"
@@ -137,13 +137,21 @@ def test_a_file_without_a_decoder_is_no_start_for_full(stub: Any, tmp_path: Path
     assert record["initialization"] == "pretrained encoder"
 
 
-def test_half_of_a_decoder_needs_to_be_allowed(stub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value"), [("nnUNet_genesis_minimum_share", "0.1"), ("nnUNet_genesis_allow_partial", "1")]
+)
+def test_half_of_a_decoder_needs_to_be_allowed(
+    stub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
     weights = build(seed=1).state_dict()
     kept = {name: tensor for name, tensor in weights.items() if "transpconvs" not in name}
     torch.save(kept, tmp_path / "weights.pth")
-    with pytest.raises(TransferError, match="the decoder, too, was to be loaded"):
+    with pytest.raises(TransferError, match=r"at least 90 % are needed") as raised:
         load_pretrained_weights(stub, full=True)
-    monkeypatch.setenv("nnUNet_genesis_minimum_share", "0.1")
+    assert "    decoder.transpconvs.0.weight: " in str(raised.value)
+    assert "encoder.stages" not in str(raised.value)
+    assert "export nnUNet_genesis_allow_partial=1" in str(raised.value)
+    monkeypatch.setenv(variable, value)
     record, lines = load_pretrained_weights(stub, full=True)
     share = record["transfer"]["decoder_share"]
     assert 0.1 < share < 0.9

@@ -69,7 +69,7 @@ class Shuffling(BatchParameters):
         borders = itertools.pairwise(self.bands[sample].tolist())
         bands = [f"{w} in {start} to {stop}" for w, (start, stop) in zip(windows, borders, strict=True) if start < stop]
         share = 100 * float(self.coverage[sample])
-        return f"shuffled in windows of {', '.join(bands)} along the first axis; {share:.0f} % of the voxels"
+        return f"shuffled in windows of {', '.join(bands)} along the first axis; {share:.3g} % of the voxels"
 
 
 @dataclass(frozen=True)
@@ -226,12 +226,17 @@ def find_moves(parameters: Shuffling, sample: int, patch_size: tuple[int, ...]) 
         whole_tiles = math.prod(axis.whole.sum() for axis in coordinates) / max(1, math.prod(lengths))
         moved_share = min(1.0, float(parameters.coverage[sample]) / whole_tiles) if whole_tiles else 0.0
         first, middle, last = coordinates
+        lines = first.whole[:, None] & middle.whole
+        groups, last_groups = (first.group[:, None] + middle.group) % PERMUTATIONS, last.group
+        num_moved = round(moved_share * PERMUTATIONS)
+        if moved_share * PERMUTATIONS < 1:  # as the few windows of Semantic Genesis
+            lines, groups, last_groups = _pick_tiles(coordinates, moved_share, rng)
+            num_moved = 1
         identity = 2 * PERMUTATIONS * volume
-        both = (first.group[:, None] + middle.group) % PERMUTATIONS * volume
-        both += (first.place[:, None] * window[1] + middle.place) * window[2]
-        rows[start:stop] = np.where(first.whole[:, None] & middle.whole, both, identity) + sum(map(len, tables))
-        columns[start:stop] = np.where(last.whole, last.group * volume + last.place, identity)
-        tables.append(_draw_steps(window, (height * width, width, 1), moved_share, rng))
+        both = groups * volume + (first.place[:, None] * window[1] + middle.place) * window[2]
+        rows[start:stop] = np.where(lines, both, identity) + sum(map(len, tables))
+        columns[start:stop] = np.where(last.whole, last_groups * volume + last.place, identity)
+        tables.append(_draw_steps(window, (height * width, width, 1), num_moved, rng))
     return Moves(torch.from_numpy(rows), torch.from_numpy(columns), torch.from_numpy(np.concatenate(tables)))
 
 
@@ -241,11 +246,15 @@ class _Coordinates:
 
     Attributes:
         whole: Whether the voxel lies in a whole tile.
+        tile: The tile's number, from 0 to `count` - 1 where it is whole.
+        count: Whole tiles.
         place: Its place in the tile.
         group: A random number in [0, PERMUTATIONS), the same for all voxels of a tile.
     """
 
     whole: npt.NDArray[np.bool_]
+    tile: IntArray
+    count: int
     place: IntArray
     group: IntArray
 
@@ -256,20 +265,38 @@ class _Coordinates:
         tile, place = np.divmod(position, np.int32(window))
         count = max(0, (length - offset) // window)
         group = rng.integers(0, PERMUTATIONS, size=length + 1, dtype=np.int32)[tile]
-        return cls((tile >= 0) & (tile < count), place, group)
+        return cls((tile >= 0) & (tile < count), tile, count, place, group)
 
 
-def _draw_steps(window: list[int], strides: tuple[int, ...], moved_share: float, rng: np.random.Generator) -> IntArray:
-    """Draw permutations of a tile's places and turn them into distances in memory.
+def _pick_tiles(
+    coordinates: list[_Coordinates], share: float, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.bool_], IntArray, IntArray]:
+    """Pick a number of single tiles whose mean is `share` of all, less than one permutation's.
+
+    Returns:
+        Per line along the last axis whether it crosses a tile that was picked, and its group; per voxel of the last
+        axis its group. Both groups add up to `PERMUTATIONS` (or 0) in the tiles that were picked, and nowhere else.
+    """
+    first, middle, last = coordinates
+    counts = [axis.count for axis in coordinates]
+    number = int(share * math.prod(counts) + rng.random())
+    lines = np.zeros((len(first.tile), len(middle.tile)), dtype=np.bool_)
+    groups = np.zeros(lines.shape, dtype=np.int32)
+    for one, other, along in rng.integers(0, np.maximum(counts, 1), size=(number, 3)).tolist():
+        crossing = (first.tile == one)[:, None] & (middle.tile == other)
+        lines |= crossing
+        groups[crossing] = -along % PERMUTATIONS
+    return lines, groups, last.tile % np.int32(PERMUTATIONS)
+
+
+def _draw_steps(window: list[int], strides: tuple[int, ...], moved: int, rng: np.random.Generator) -> IntArray:
+    """Draw `moved` permutations of a tile's places and turn them into distances in memory.
 
     Returns:
         One row per sum of two groups, then rows of zeros for voxels outside whole tiles; flattened.
     """
     volume = math.prod(window)
     steps = np.zeros((4 * PERMUTATIONS + 1, volume), dtype=np.int32)
-    moved = moved_share * PERMUTATIONS
-    # The few windows of Semantic Genesis are less than the tiles of one permutation: some bands have them, most none.
-    moved = round(moved) if moved >= 1 else int(moved > 0 and rng.random() < moved)
     if volume > 1 and moved:
         where = sum(
             index * stride for index, stride in zip(np.indices(window, dtype=np.int32), strides, strict=True)

@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -88,13 +87,13 @@ def test_each_distortion_alone_is_what_its_name_says() -> None:
 def test_shuffling_moves_the_voxels_of_about_five_windows(sides: tuple[int, ...]) -> None:
     pretext = semantic(sides)
     crops = torch.arange(math.prod(sides), dtype=torch.float32).reshape(1, 1, *sides).expand(64, -1, *sides)
-    shares = []
-    for seed in range(4):
-        shuffling = replace(pretext.sample(64, generator(seed)).shuffling, applied=torch.ones(64, dtype=torch.bool))
-        shares.append(float((apply_shuffling(crops, shuffling) != crops).float().mean()))
+    shuffling = replace(pretext.sample(64, generator(4)).shuffling, applied=torch.ones(64, dtype=torch.bool))
+    moved = (apply_shuffling(crops, shuffling) != crops).flatten(1).float().mean(1)
     windows = longest_window(sides, MAX_WINDOW_VOXELS)
     expected = 5 * math.prod((1 + longest) / 2 for longest in windows) / math.prod(sides)
-    assert 0.6 * expected < np.mean(shares) < 1.2 * expected  # voxels of the smallest windows often stay
+    assert 0.75 * expected < float(moved.mean()) < 1.1 * expected  # in the smallest windows many voxels stay
+    assert (moved > 0).float().mean() > 0.9, "hardly a crop without"
+    assert moved.max() < 4 * expected
 
 
 @pytest.mark.parametrize(("channels", "sides"), SIZES)
