@@ -1,6 +1,6 @@
 """What frozen encoders know of the classes: logistic regression per voxel, on few labelled scans.
 
-    python -m benchmarks.voxel_probe FOLDER [--labelled 6 10] [--trained scratch ...] [--picture FILE] [--save]
+    python -m benchmarks.voxel_probe FOLDER [--labelled 6 10] [--trained scratch ...] [--picture FILE] [--save [NAME]]
 
 FOLDER is one of `genesis benchmark` on this machine; its pretrained files are compared with random weights (three
 seeds), on its labelled and its test cases, and with `--trained` also the encoders that its trainings on the fewest of
@@ -138,7 +138,9 @@ def main() -> None:
     parser.add_argument("--labelled", type=int, nargs="+", default=[6, 10])
     parser.add_argument("--trained", nargs="+", default=[], metavar="NAME", help="initialisations of such trainings")
     parser.add_argument("--picture", type=Path, help="where to draw it")
-    parser.add_argument("--save", action="store_true")
+    parser.add_argument(
+        "--save", metavar="NAME", nargs="?", const="voxel_probe", help="of the file in benchmarks/results"
+    )
     options = parser.parse_args()
     record, planned = open_benchmark(options.folder)
     images, classes = read_patches(list_labelled(record, options.labelled), record.settings, planned)
@@ -160,7 +162,7 @@ def main() -> None:
             lines.append(f"  {name:26s} {np.mean(values):.3f}{spread}")
     if options.picture:
         draw_probes(options.picture, dice)
-    report("voxel_probe", "\n".join(lines), figures, save=options.save, as_json=False)
+    report(options.save or "", "\n".join(lines), figures, save=options.save is not None, as_json=False)
 
 
 if __name__ == "__main__":
