@@ -66,6 +66,12 @@ def _run(
     refuse_cascade(planned)
     candidates = parse_initialisations(options.initialisations)
     axes = Axes(candidates, options.labelled, options.schedules, options.seeds)
+    if options.job and before is None and not any((candidates, options.labelled, options.schedules, options.seeds)):
+        raise SetupError(
+            f"--job {options.job}: there is no benchmark yet, and nothing says what to compare",
+            where=folder,
+            mend="give this job the same flags as the others: the first to get there begins the benchmark",
+        )
     settings = resolve_settings(
         _request(options), planned, None if before is None else before.settings, folder, choose_device(None)
     )
@@ -75,7 +81,7 @@ def _run(
 
         with locked(folder):
             exclude_file = write_test_cases(folder, settings, planned)
-        runs = take_share(plan.runs, job)
+        runs = take_share(plan.runs, plan.record.runs, job)
         everything = list_reports(folder, plan.record)
         lines = [*describe_data(plan.record), *(f"note: {note}" for note in plan.notes), ""]
         lines += describe_runs([report_on(folder, run) for run in runs], everything)
@@ -91,7 +97,7 @@ def _run(
     sys.stdout.flush()
     execution = ExecutionOptions(options.retry_failed, options.keep_checkpoints)
     try:
-        outcome = execute(take_share(plan.runs, job), plan.record, folder, planned, execution)
+        outcome = execute(take_share(plan.runs, plan.record.runs, job), plan.record, folder, planned, execution)
     except KeyboardInterrupt:
         sys.stderr.write("stopped; finished runs are kept, and the same command continues\n")
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import os
@@ -22,6 +23,8 @@ SECONDS_UNTIL_STALE = 3600
 def replacing(file: Path) -> Iterator[Path]:
     """Yield a name beside a file to write to; it takes the file's place at the end, and is removed after an error.
 
+    After a power cut, too, the file is the old one or the new one, but never an empty one.
+
     A process that is killed leaves its part behind; who writes the file an hour later or more removes it.
 
     Args:
@@ -33,6 +36,7 @@ def replacing(file: Path) -> Iterator[Path]:
     part = file.with_name(f".{file.name}.{os.getpid()}{PART_SUFFIX}")
     try:
         yield part
+        _flush(part)
         written = part.stat().st_mtime
         part.replace(file)
         with suppress(OSError):
@@ -40,6 +44,15 @@ def replacing(file: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _flush(file: Path) -> None:
+    with file.open("r+b") as stream:
+        try:
+            os.fsync(stream.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # a file system that cannot do it
+                raise
 
 
 def remove_parts(file: Path, *, before: float = float("inf")) -> None:

@@ -14,6 +14,8 @@ from nnunet_genesis.errors import StorageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What the system says of a lock where the file system has none: Lustre without ``flock``, NFS without its daemon."""
 _UNREACHABLE = (errno.ENOENT, errno.ENOTCONN, errno.EIO, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.ESTALE)
 
 

@@ -22,6 +22,19 @@ def test_the_file_changes_at_the_end(tmp_path: Path) -> None:
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("kept.json", "new")]
 
 
+def test_what_takes_the_place_is_on_the_disk_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, flushed = tmp_path / "kept.json", []
+    file.write_text("old")
+
+    def flush(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_size, file.read_text()))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    with replacing(file) as part:
+        part.write_text("newer")
+    assert flushed == [(5, "old")]
+
+
 def interrupt(file: Path) -> None:
     with replacing(file) as part:
         part.write_text("ne")

@@ -72,7 +72,8 @@ def execute(
         options: How to run.
 
     Raises:
-        KeyboardInterrupt: If this process is interrupted, also by SIGTERM; the command continues when it is run again.
+        KeyboardInterrupt: If this process is interrupted, also by SIGTERM or a closed terminal; the command continues
+            when it is run again.
     """
     outcome = Outcome([], [], [], [])
     pending = []
@@ -84,7 +85,7 @@ def execute(
             pending.append(run)
     progress = Progress(len(pending), record.settings.epochs)
     try:
-        with _terminated_as_interrupted():
+        with terminated_as_interrupted():
             for run in pending:
                 progress.begin(run.identifier)
                 _execute_one(run, record, folder, planned, options, outcome=outcome, progress=progress)
@@ -166,14 +167,23 @@ def _check_file(run: Run, record: Record, files: RunFolder) -> None:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM, which clusters send, stop a training as Ctrl-C does."""
+def terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, which clusters send, and a terminal that closes stop a training as Ctrl-C does.
+
+    A training has a session of its own and would outlive this process unseen. What is ignored, as ``nohup`` does, stays
+    so.
+    """
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
+    previous = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
+    taken = {number: handler for number, handler in previous.items() if handler is not signal.SIG_IGN}
+    for number in taken:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in taken.items():
+            signal.signal(number, handler)

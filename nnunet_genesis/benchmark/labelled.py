@@ -21,7 +21,7 @@ DEFAULT_LABELLED = ("5", "10", "20", "50", ALL)
 
 def default_amounts(settings: BenchmarkSettings) -> list[Amount]:
     """The usual numbers, as far as there are so many cases."""
-    available = len(settings.groups) - len(settings.test_cases) - len(settings.left_out)
+    available = settings.num_trainable
     return [parse_amount(text) for text in DEFAULT_LABELLED if text == ALL or int(text) < available]
 
 
@@ -31,7 +31,7 @@ def extend_subsets(
     """Add the subsets that are new to the record; returns those asked for."""
     test_set = TestSet(settings.test_cases, settings.left_out)
     per_seed = settings.subset_draws == PER_SEED
-    available = len(settings.groups) - len(test_set.cases) - len(test_set.left_out)
+    available = settings.num_trainable
     wanted: list[int] = []
     notes: list[str] = []
     for draw in seeds if per_seed else (0,):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,13 @@ from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.files import write_json
 from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.plans_checks import is_plain_name
+from nnunet_genesis.storage import NO_LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+LOGGER = logging.getLogger("nnunet_genesis")
 RECORD_FILE, LOCK_FILE = "benchmark.json", ".lock"
 FORMAT_VERSION = 1
 LOCK_SECONDS = 300
@@ -135,16 +138,26 @@ def write_record(record: Record, folder: Path) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from changing what all runs of a benchmark share; made where it does not exist.
 
+    Where the file system has no locks, nothing keeps them from it, and a warning says so.
+
     Raises:
         SetupError: If another process keeps it for minutes.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE, timeout=LOCK_SECONDS)
     try:
-        with FileLock(folder / LOCK_FILE, timeout=LOCK_SECONDS):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise SetupError(
             f"another process has been changing this benchmark for {LOCK_SECONDS} seconds",
             where=folder / LOCK_FILE,
             mend="wait for it to end and run the command again",
         ) from error
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        LOGGER.warning("%s: this file system has no locks (%s): begin no two commands at once on it", folder, error)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -108,13 +108,22 @@ def _savings(material: Material) -> list[Block]:
     return [
         Heading("Labels needed"),
         Paragraph(
-            "From which number of labelled cases on, of those tried, the mean is at least that of scratch with all of"
-            " them. The interval goes from the number from which on it is not shown to be worse, to the number from"
-            " which on it is shown to be at least as good. Scratch's own line says how many labels could be spared"
-            " without any pretraining."
+            "From which number of labelled cases on, of those tried, the mean is at least that of scratch with the most"
+            f" that it was trained on{_not_all(material)}. The interval goes from the number from which on it is not"
+            " shown to be worse, to the number from which on it is shown to be at least as good. Scratch's line says"
+            " how many labels could be spared without any pretraining."
         ),
         arm_tables.saving_table(material.savings),
     ]
+
+
+def _not_all(material: Material) -> str:
+    """A caution where scratch with all labelled cases was not trained, or not yet."""
+    all_cases = material.all_labelled
+    short = sorted({one.most for one in material.savings if all_cases is not None and one.most < all_cases})
+    if not short:
+        return ""
+    return f" (not with all {all_cases}, but with {' or '.join(map(str, short))}: what all would reach is not known)"
 
 
 def _convergence(material: Material) -> list[Block]:

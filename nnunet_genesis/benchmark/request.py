@@ -98,7 +98,7 @@ def resolve_settings(
         dataset=planned.dataset_name,
         plans=planned.plans_name,
         configuration=planned.configuration,
-        plans_sha256=digest_plans(planned),
+        plans_sha256=digest_plans(planned, before.plans_sha256 if before else None),
         device=request.device or (before.device if before else device),
         cpu_autocast=BFLOAT16 if request.cpu_bf16 else before.cpu_autocast if before else None,
         epochs=request.epochs or (before.epochs if before else None),

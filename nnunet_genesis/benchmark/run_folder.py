@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.files import write_json
 from nnunet_genesis.json_reading import read_json
+from nnunet_genesis.storage import NO_LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,6 +142,14 @@ def try_lock(folder: Path) -> Iterator[int | None]:
         except BlockingIOError:
             yield None
             return
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            LOGGER.warning(
+                "%s: this file system has no locks (%s): run one command at a time on it, or --job 1/2 and --job 2/2",
+                folder,
+                error,
+            )
         yield descriptor
     finally:
         os.close(descriptor)  # a training that is still alive keeps the lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from nnunet_genesis.trainers.grammar import TOKENS, parse_trainer_name
 from nnunet_genesis.trainers.schedules import STANDARD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _FULL = "full"
+_GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 _NOT_SCHEDULES = ("_scratch", "_<N>epochs", "_<M>iters")
 
 
@@ -152,15 +154,24 @@ def list_runs(
     return list(runs.values())
 
 
-def take_share(runs: Sequence[Run], job: tuple[int, int]) -> list[Run]:
-    """The runs of one of several jobs; together the jobs have each run once.
+def take_share(runs: Sequence[Run], planned: Iterable[str], job: tuple[int, int]) -> list[Run]:
+    """The runs of one of several jobs; together the jobs have each run once, also where they were asked for others.
+
+    Runs are dealt out like cards, as many rounds as it takes. Every round begins with another job: else, with as many
+    arms as jobs, each would train an arm of its own, and arms could not be told from machines.
 
     Args:
-        runs: All runs, in the same order for every job.
+        runs: Asked for of this job.
+        planned: Identifiers of all runs of the benchmark, in an order to which new ones are only added.
         job: Number of the job, from 1 on, and how many there are.
     """
     number, count = job
-    return list(runs[number - 1 :: count])
+    dealt = {}
+    for place, identifier in enumerate(planned):
+        dealing = place // count
+        first = int(dealing * _GOLDEN_RATIO % 1 * count)  # spreads over all jobs, in step with no number of arms
+        dealt[identifier] = (place + first) % count + 1
+    return [run for run in runs if dealt[run.identifier] == number]
 
 
 def parse_job(text: str) -> tuple[int, int]:

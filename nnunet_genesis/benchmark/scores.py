@@ -80,7 +80,10 @@ _CASE_COLUMNS = [*_RUN_COLUMNS, *(field.name for field in fields(CaseScore)[1:])
 _WHOLE_NUMBERS, _NUMBERS = {"labelled", "seed", "epoch"}, {"value", "pseudo_dice"}
 _IN_REFERENCE = "in_reference"
 _TRUTH = {"": None, "0": False, "1": True}
-_MEND = "run `genesis benchmark DATASET` again: it collects the scores of the finished runs anew"
+_MEND = (
+    "run `genesis benchmark DATASET` again: it collects the scores of the finished runs anew; where the table is that"
+    " of a single run, delete it first: its cases are scored again, from its predictions"
+)
 _EPOCH_COLUMNS = [*_RUN_COLUMNS, *(field.name for field in fields(EpochScore)[1:])]
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.interop.nnunet_v2 import resolve_configuration
 from nnunet_genesis.plans_checks import is_plain_name
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class BenchmarkSettings:
     groups: Mapping[str, str]
     tolerances_mm: Mapping[str, float]
 
+    @property
+    def num_trainable(self) -> int:
+        """Number of cases that may be trained on: all but the test set and what is left out beside it."""
+        return len(self.groups) - len(self.test_cases) - len(self.left_out)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -111,11 +117,23 @@ def _check_types(settings: BenchmarkSettings) -> None:
         raise TypeError("the groups, the device or the checksum of the plans are no texts")
 
 
-def digest_plans(planned: PlannedConfiguration) -> str:
-    """SHA-256 of what the plans say of one configuration and of intensities."""
-    plans = planned.plans
-    told = [plans["configurations"], plans.get("foreground_intensity_properties_per_channel"), planned.configuration]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def digest_plans(planned: PlannedConfiguration, before: str | None = None) -> str:
+    """SHA-256 of what the plans say of one configuration, with what it inherits, and of intensities.
+
+    Args:
+        planned: The configuration.
+        before: What a benchmark was begun with. Earlier versions counted all configurations; theirs stays valid.
+    """
+    every, name = planned.plans["configurations"], planned.configuration
+    file = planned.dataset_folder / f"{planned.plans_name}.json"
+    own = _digest(planned, resolve_configuration(every, name, file))
+    return before if before is not None and before == _digest(planned, every) else own
+
+
+def _digest(planned: PlannedConfiguration, configurations: Mapping[str, Any]) -> str:
+    intensities = planned.plans.get("foreground_intensity_properties_per_channel")
+    told = json.dumps([configurations, intensities, planned.configuration], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def refuse_other_settings(before: BenchmarkSettings, now: BenchmarkSettings, folder: Path) -> None:
@@ -124,15 +142,22 @@ def refuse_other_settings(before: BenchmarkSettings, now: BenchmarkSettings, fol
     Raises:
         SetupError: If a setting differs, with both values.
     """
-    lines = [
-        line
+    lines = {
+        field.name: line
         for field in fields(BenchmarkSettings)
         if (line := _difference(field.name, getattr(before, field.name), getattr(now, field.name))) is not None
-    ]
+    }
+    if lines.keys() == {"plans_sha256"}:
+        raise SetupError(
+            f"the plans {now.plans} have changed since this benchmark was begun ({lines['plans_sha256']})",
+            where=folder,
+            mend=f"put {now.plans}.json of before back, and keep the new one under another name; or begin another"
+            " benchmark with --name NAME",
+        )
     if lines:
         raise SetupError(
             "this benchmark was begun with other settings, and runs of both could not be compared (before -> now):\n"
-            + "\n".join(f"    {line}" for line in lines),
+            + "\n".join(f"    {line}" for line in lines.values()),
             where=folder,
             mend="leave these flags out, to go on with the settings of before; or begin another benchmark with --name"
             " NAME or --output FOLDER",

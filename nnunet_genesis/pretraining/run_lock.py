@@ -9,7 +9,6 @@ age: clocks jump, and hosts disagree.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import shlex
@@ -28,14 +27,13 @@ from filelock import FileLock, Timeout
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.files import write_json
-from nnunet_genesis.storage import storage_error
+from nnunet_genesis.storage import NO_LOCKS, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOGGER = logging.getLogger("nnunet_genesis")
 LOCK_FILE, NOTE_FILE = ".lock", ".running.json"
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 SECONDS_BETWEEN_TOUCHES = 10.0
 SECONDS_TO_WATCH = 60.0
 """A note that is not touched for so long is of a process that died: six touches are missing. File systems that show

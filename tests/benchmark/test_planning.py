@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,8 +153,38 @@ def test_other_plans_under_the_same_name_are_refused(planned: PlannedConfigurati
     file = planned.dataset_folder / "nnUNetPlans.json"
     file.write_text(file.read_text().replace('"batch_size": 2', '"batch_size": 3'))
 
-    with pytest.raises(SetupError, match="plans_sha256: "):
+    with pytest.raises(SetupError, match="plans_sha256: ") as raised:
         plan(load_planned_configuration(DATASET), folder, FEW, Request())
+    assert "put nnUNetPlans.json of before back" in str(raised.value)
+
+
+def test_a_further_configuration_makes_no_other_plans(planned: PlannedConfiguration, folder: Path) -> None:
+    plan(planned, folder, FEW, GROUPED)
+    file = planned.dataset_folder / "nnUNetPlans.json"
+    plans = json.loads(file.read_text())
+    plans["configurations"]["3d_bs4"] = {"inherits_from": "3d_fullres", "batch_size": 4}
+    file.write_text(json.dumps(plans))
+    assert len(plan(load_planned_configuration(DATASET), folder, FEW, Request()).record.runs) == 4
+
+
+def test_a_benchmark_of_an_earlier_version_goes_on_with_its_plans(planned: PlannedConfiguration, folder: Path) -> None:
+    record = plan(planned, folder, FEW, GROUPED).record
+    plans = planned.plans
+    told = [plans["configurations"], plans.get("foreground_intensity_properties_per_channel"), planned.configuration]
+    earlier = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    assert earlier != record.settings.plans_sha256
+    record.settings = replace(record.settings, plans_sha256=earlier)
+    write_record(record, folder)
+    assert plan(planned, folder, FEW, Request()).record.settings.plans_sha256 == earlier
+
+
+def test_a_job_alone_begins_no_benchmark_of_its_own(
+    planned: PlannedConfiguration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert genesis("benchmark", planned.dataset_name, "--job", "2/2") == 1
+    errors = capsys.readouterr().err
+    assert "--job 2/2: there is no benchmark yet" in errors
+    assert "the same flags as the others" in errors
 
 
 def test_the_same_flags_again_are_no_other_settings(planned: PlannedConfiguration, folder: Path) -> None:

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnunet_genesis.benchmark.record import read_record, write_record
 from nnunet_genesis.benchmark.report import write_report
+from nnunet_genesis.benchmark.reporting.provenance import with_variables
 from nnunet_genesis.benchmark.scores import read_case_scores, write_case_scores
 from nnunet_genesis.benchmark.settings import PER_SEED
 from nnunet_genesis.errors import DataError
@@ -135,8 +137,44 @@ def test_failures_and_commands_are_told_without_breaking_the_page(written: Path)
     assert "RuntimeError: &lt;out of memory&gt;" in page
     assert "__seed2: interrupted" in page
     assert f"export BENCHMARK={written.absolute()}" in page
-    assert f"nnUNet_preprocessed=$BENCHMARK/workspace/nnUNet_preprocessed nnUNetv2_train {DATASET}" in page
+    assert f"nnUNet_preprocessed=${{BENCHMARK}}/workspace/nnUNet_preprocessed nnUNetv2_train {DATASET}" in page
     assert "12 planned: 1 interrupted, 10 finished, 1 failed." in page
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("nnUNet_results=/data/r/b/ck.pth run", "nnUNet_results=${BENCHMARK}/ck.pth run"),
+        ("file=/data/r/b__long/ck.pth run", "file=${nnUNet_results}/b__long/ck.pth run"),
+        ("file=/data/r_old/ck.pth run /data/r", "file=/data/r_old/ck.pth run ${nnUNet_results}"),
+        ("file='/data/r/my run/ck.pth' /data/r/b", "file='/data/r/my run/ck.pth' ${BENCHMARK}"),
+        ("/mnt/data/r/b/x a=/data/r/b:/data/r/c", "/mnt/data/r/b/x a=${BENCHMARK}:${nnUNet_results}/c"),
+    ],
+)
+def test_a_place_is_a_variable_where_a_shell_takes_it_for_one(command: str, expected: str) -> None:
+    assert with_variables(command, {"BENCHMARK": "/data/r/b", "nnUNet_results": "/data/r"}) == expected
+
+
+def test_the_labelled_cases_are_named_with_their_true_number(small: Path) -> None:
+    record = read_record(small)
+    assert record is not None
+    (subset,) = record.subsets
+    record.subsets[0] = replace(subset, asked=("4", "10%"))
+    write_record(record, small)
+    write_report(small)
+    assert f"<td>4 or 10%</td><td>5</td><td>{', '.join(subset.cases)}</td>" in _page(small).replace(
+        ' class="words"', ""
+    )
+
+
+def test_scratch_with_fewer_labels_is_not_taken_for_scratch_with_all(tmp_path: Path, written: Path) -> None:
+    caution = "(not with all 40, but with 10: what all would reach is not known)"
+    folder = tmp_path / "benchmark"
+    folder.mkdir()
+    write_folder(folder, replace(SIZE, labelled=(5, 10)))
+    write_report(folder)
+    assert caution in _page(folder)
+    assert "not with all" not in _page(written)
 
 
 def test_missed_and_wrongly_found_classes_are_counted(written: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
 
 from nnunet_genesis.benchmark.collect import EPOCHS_FILE, RESULTS_FILE, collect, list_reports, run_folder_of
 from nnunet_genesis.benchmark.command import Command
 from nnunet_genesis.benchmark.overview import describe_failures, describe_runs
-from nnunet_genesis.benchmark.record import Record
+from nnunet_genesis.benchmark.record import Record, locked
 from nnunet_genesis.benchmark.run_folder import RunFolder, State, try_lock
 from nnunet_genesis.benchmark.runs import Length, Subset, list_runs
 from nnunet_genesis.benchmark.scores import (
@@ -26,11 +29,10 @@ from nnunet_genesis.benchmark.scores import (
 )
 from nnunet_genesis.benchmark.settings import BenchmarkSettings
 from nnunet_genesis.benchmark.training import count_epochs, tail
+from nnunet_genesis.storage import NO_LOCKS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 SETTINGS = BenchmarkSettings(
     dataset="Dataset001_Test",
@@ -118,6 +120,27 @@ def test_a_lock_is_free_again(tmp_path: Path) -> None:
         with try_lock(tmp_path) as one, try_lock(tmp_path) as other:
             assert one is not None
             assert other is None
+
+
+@pytest.mark.parametrize("missing", NO_LOCKS)
+def test_where_there_are_no_locks_one_command_runs_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, missing: int
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def no_lock(*_: object) -> None:
+        raise OSError(missing, os.strerror(missing))
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    with try_lock(tmp_path) as lock:
+        assert lock is not None
+        assert lock >= 0
+    assert "this file system has no locks" in caplog.text
+    if missing != errno.ENOSYS:  # filelock has a substitute of its own for this one
+        caplog.clear()
+        with locked(tmp_path):
+            pass
+        assert "this file system has no locks" in caplog.text
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_continued_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nnunet_genesis.benchmark.reporting.arm_tables import saving_table
 from nnunet_genesis.benchmark.scores import SCRATCH, EpochScore, RunKey
 from nnunet_genesis.benchmark.statistics.comparison import Arm
 from nnunet_genesis.benchmark.statistics.convergence import convergence, smooth, smoothed_curves
@@ -33,6 +34,16 @@ def test_the_smallest_number_of_labels_that_reaches_scratch_with_all() -> None:
     # With 10 labels the interval includes both signs, so that only 50 are shown to be as good.
     assert (pretrained.earliest, pretrained.latest) == (10, 50)
     assert pretrained.steps[10].low < 0 < pretrained.steps[10].high
+
+
+def test_a_saving_is_told_with_what_is_shown_of_it() -> None:
+    table = _table({SCRATCH: {5: 0.5, 10: 0.6, 50: 0.80}, "mg": {5: 0.6, 10: 0.8005, 50: 0.85}})
+    assert [row[-1] for row in saving_table(label_savings(table, paired=False)).rows[1:]] == [
+        "0 % (0 % to 0 %)",
+        "80 % (0 % to 80 %)",
+    ]
+    level = _table({SCRATCH: {5: 0.5, 50: 0.80}, "mg": {5: 0.8005, 50: 0.8005}})
+    assert saving_table(label_savings(level, paired=False)).rows[2][-2:] == ("5 to not reached", "not shown")
 
 
 def test_a_flat_curve_of_scratch_saves_labels_without_any_pretraining() -> None:

@@ -17,6 +17,7 @@ import pytest
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining import run_lock
 from nnunet_genesis.pretraining.run_lock import LOCK_FILE, NOTE_FILE, locked_folder
+from nnunet_genesis.storage import NO_LOCKS
 from tests.reliability import small_run
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def test_a_number_that_another_process_got_since_is_not_taken_for_the_holder(
 
 
 def without_kernel_locks(_: object) -> bool:
-    raise OSError(run_lock.NO_LOCKS[0], "Function not implemented")
+    raise OSError(NO_LOCKS[0], "Function not implemented")
 
 
 @pytest.mark.parametrize("reach", ["kernel locks reach other hosts", "kernel locks stay on their host", "no locks"])

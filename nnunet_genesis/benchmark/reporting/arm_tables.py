@@ -35,8 +35,8 @@ def score_table(tables: Mapping[tuple[str, str], MetricTable]) -> Table:
 
 
 def saving_table(savings: Sequence[LabelSaving]) -> Table:
-    """How many labelled cases are enough for what scratch reaches with all of them."""
-    head = ("initialisation", "schedule", "scratch with all", "reached from", "95 % interval", "labels saved")
+    """How many labelled cases are enough for what scratch reaches with the most; saved is only what is shown."""
+    head = ("initialisation", "schedule", "scratch with", "reached from", "95 % interval", "labels saved")
     rows = [
         (
             one.initialisation,
@@ -44,7 +44,7 @@ def saving_table(savings: Sequence[LabelSaving]) -> Table:
             str(one.most),
             _number(one.reached),
             f"{_number(one.earliest)} to {_number(one.latest)}",
-            "none" if one.reached is None else words.share(one.saved),
+            _saved(one),
         )
         for one in savings
     ]
@@ -95,6 +95,15 @@ def missed_table(tables: Mapping[tuple[str, str], MetricTable]) -> Table | None:
 def _order(arm: Arm) -> tuple[bool, str, int, bool, str]:
     """By schedule and number of labelled cases, so that what is compared stands together, scratch first."""
     return arm.schedule != STANDARD, arm.schedule, arm.labelled, arm.initialisation != SCRATCH, arm.initialisation
+
+
+def _saved(one: LabelSaving) -> str:
+    if one.reached is None:
+        return "none"
+    if one.latest is None or one.earliest is None:
+        return "not shown"
+    bounds = (words.share(1 - number / one.most) for number in (one.latest, one.earliest))
+    return f"{words.share(one.saved)} ({' to '.join(bounds)})"
 
 
 def _number(value: int | None) -> str:

@@ -57,6 +57,11 @@ class Material:
         return find_headline(self.tables)
 
     @property
+    def all_labelled(self) -> int | None:
+        """Number of cases that could be trained on; None where the record is lost."""
+        return None if self.record is None else self.record.settings.num_trainable
+
+    @property
     def shown(self) -> list[tuple[str, str]]:
         """Metrics and classes that tables have room for; all are in ``results.json``."""
         if len({label for _, label in self.tables}) <= MOST_CLASSES + 1:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.benchmark.progress import describe_duration
+from nnunet_genesis.benchmark.record import RECORD_FILE
 from nnunet_genesis.benchmark.run_folder import State
 from nnunet_genesis.benchmark.scores import SCRATCH
-from nnunet_genesis.benchmark.settings import SUBSET_DRAWS
+from nnunet_genesis.benchmark.settings import PER_SEED, SUBSET_DRAWS
 from nnunet_genesis.report_page import Block, Code, Heading, Items, Paragraph, Table
 from nnunet_genesis.trainers.schedules import DEFAULT_EPOCHS
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _SHORT_HASH = 16
 _LAST_LINES = 5
+_MOST_NAMES = 50
 
 
 def setting_blocks(record: Record) -> list[Block]:
@@ -44,6 +47,7 @@ def setting_blocks(record: Record) -> list[Block]:
     told = {name: value for name, value in record.provenance.items() if value and not isinstance(value, (list, dict))}
     rows = [(name, str(value)) for name, value in (shown | told).items()]
     blocks: list[Block] = [Heading("Settings and data"), Table((("what", "value"), *rows), words=(1,))]
+    blocks += [Heading("Labelled cases"), _subset_table(record)] if record.subsets else []
     if record.initialisations:
         facts = [
             (name, str(told.get("address", "")), str(told.get("sha256", ""))[:_SHORT_HASH], _facts(told))
@@ -86,7 +90,7 @@ def command_blocks(record: Record, runs: Sequence[RunReport], folder: Path) -> l
     # In quotes, which a shell would need around such a place, a variable would not be one.
     places = {name: place for name, place in places.items() if shlex.quote(place) == place}
     begun = [f"# {entry.get('when', '')}\n{entry.get('command', '')}" for entry in invocations]
-    trained = [_with_variables(command, places) for command in exact]
+    trained = [with_variables(command, places) for command in exact]
     lines = ["\n".join(f"export {name}={place}" for name, place in places.items()), *begun, *trained]
     versions = {str(attempt["versions"]): attempt["versions"] for attempt in attempts if attempt.get("versions")}
     hosts = sorted({str(attempt["host"]) for attempt in attempts if attempt.get("host")})
@@ -128,6 +132,22 @@ def doubtful_files(record: Record) -> list[str]:
     return found
 
 
+def _subset_table(record: Record) -> Table:
+    """Which cases were labelled; as groups are not divided, there may be more of them than were asked for."""
+    per_seed = record.settings.subset_draws == PER_SEED
+    rows = [
+        (
+            " or ".join(subset.asked),
+            str(len(subset.cases)),
+            *((str(subset.draw),) if per_seed else ()),
+            ", ".join(subset.cases) if len(subset.cases) <= _MOST_NAMES else f"{RECORD_FILE} names them",
+        )
+        for subset in record.subsets
+    ]
+    head = ("asked for", "cases", *(("seed",) if per_seed else ()), "names")
+    return Table((head, *rows), words=(len(head) - 1,))
+
+
 def _facts(told: dict[str, Any]) -> str:
     names = (
         "method",
@@ -142,7 +162,12 @@ def _facts(told: dict[str, Any]) -> str:
     return ", ".join(f"{name} {told[name]}" for name in names if told.get(name) is not None)
 
 
-def _with_variables(command: str, places: dict[str, str]) -> str:
+def with_variables(command: str, places: dict[str, str]) -> str:
+    """Write places as variables, but not where only their first letters agree, nor in quotes, where none would be."""
     for name, place in places.items():
-        command = command.replace(place, f"${name}")
+        # In parts with even numbers nothing is quoted.
+        parts = re.split(r"('[^']*')", command)
+        whole = rf"(?<![^=:\s]){re.escape(place)}(?=[/:\s]|$)"
+        parts[::2] = [re.sub(whole, f"${{{name}}}", part) for part in parts[::2]]
+        command = "".join(parts)
     return command

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LabelSaving:
-    """The smallest number of labelled cases, of those tried, that reaches scratch with all of them.
+    """The smallest number of labelled cases, of those tried, that reaches scratch with the most.
 
     Attributes:
         initialisation: What starts; scratch itself is the line to compare with, its curve may be flat, too.
         schedule: Of both.
-        most: Number of labelled cases of scratch with all.
-        reached: Smallest number from which on the mean is at least that of scratch with all; None if none.
+        most: Largest number of labelled cases that scratch was trained on.
+        reached: Smallest number from which on the mean is at least that of scratch with the most; None if none.
         earliest: Smallest number from which on the interval does not lie below it; None if none.
         latest: Smallest number from which on the interval does not go below it; None if none.
-        steps: For every number tried, sorted, the difference to scratch with all (not for that arm itself).
+        steps: For every number tried, sorted, the difference to scratch with the most (not for that arm itself).
     """
 
     initialisation: str
@@ -39,7 +39,7 @@ class LabelSaving:
 
     @property
     def saved(self) -> float:
-        """Share of the labels that is saved by the mean, in [0, 1]; NaN where scratch with all is not reached."""
+        """Share of the labels that is saved by the mean, in [0, 1]; NaN where scratch with the most is not reached."""
         return np.nan if self.reached is None else 1 - self.reached / self.most
 
 

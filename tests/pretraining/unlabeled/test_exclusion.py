@@ -43,6 +43,12 @@ def key(number: int) -> str:
     return scan_key(draw_scan(number)[None])
 
 
+def test_a_list_may_begin_with_windows_mark_of_its_encoding(planned: PlannedConfiguration, tmp_path: Path) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text("# held out\ncase_1\n", encoding="utf-8-sig")
+    assert set(keys_of_list(planned, file, OPTIONS, endings=frozenset({".nii.gz"}))) == {key(1)}
+
+
 def read_list(planned: PlannedConfiguration, file: Path, *lines: str) -> dict[str, str]:
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return keys_of_list(planned, file, OPTIONS, endings=frozenset({".nii.gz"}))
