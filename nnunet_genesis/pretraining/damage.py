@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.case_index import CaseIndex
     from nnunet_genesis.pretraining.data import CasePatches, Patch
 
-FURTHER_DRAWS = 1 << 40
-"""Patches that take another's place have its number plus a multiple of this, which no run gets to."""
+FURTHER_DRAWS = (1 << 40) + 1
+"""Patches that take another's place have its number plus a multiple of this, which no run gets to.
+
+It is odd: held-out scans take turns, and an even one could meet the same scan at every turn."""
 SECONDS_BEFORE_SECOND_LOOK = 1.0
 """A network file system may be away for a moment."""
 READ_PER_CHECK = 100

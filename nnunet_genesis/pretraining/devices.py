@@ -16,7 +16,7 @@ from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.machine import available_cores, count_cores
 from nnunet_genesis.pretraining.joining import join_processes
 from nnunet_genesis.pretraining.launching import start_processes, starts_processes
-from nnunet_genesis.pretraining.processes import LONGEST_WAIT, count_processes
+from nnunet_genesis.pretraining.processes import LONGEST_WAIT, TORCHRUN_ID_VARIABLE, count_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +86,12 @@ def check_device(device: str, num_devices: int, precision: str) -> None:
     if device == "cuda":
         available = torch.cuda.device_count()
         if available < num_devices:
+            if TORCHRUN_ID_VARIABLE in os.environ:
+                raise SetupError(
+                    f"{num_devices} processes were started on this host, and each sees {available} CUDA device(s)",
+                    mend=f"--nproc_per_node {max(1, available)}, or let every process see all of them (SLURM:"
+                    " --gpus-per-node, without --gpus-per-task)",
+                )
             raise SetupError(
                 f"-device cuda -num_gpus {num_devices}: {available} CUDA device(s) found",
                 mend="-device cpu" if available == 0 else f"-num_gpus {available}",

@@ -16,7 +16,7 @@ from nnunet_genesis.pretraining.feeding import batches_on_device
 from nnunet_genesis.pretraining.figures import source_loss
 from nnunet_genesis.pretraining.learned_state import learned_state
 from nnunet_genesis.pretraining.monitor import LOGGER
-from nnunet_genesis.pretraining.seeds import Stream, torch_generator
+from nnunet_genesis.pretraining.seeds import Stream, seed_dropout, torch_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -137,6 +137,7 @@ def train(
         ).select(own)
         pairs = pretext.make_pairs(patches, inside, parameters, out=pairs)
         pretext.enter_step(network.heads, state.step, state.step / total_steps)
+        seed_dropout(config.seed, state.step, fabric.global_rank)
         outputs: NetworkOutputs = wrapped(pairs.distorted, pretext.seen_by_heads(pairs))
         losses = {
             **pretext.restoration_losses(outputs.restored, pairs),

@@ -149,9 +149,9 @@ class Monitor:
 
 
 def write_csv(file: Path, history: Sequence[dict[str, Any]]) -> None:
-    """Write one row per finished epoch."""
+    """Write one row per finished epoch; a score that an epoch could not be given is empty there."""
     with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(history[-1]))
+        writer = csv.DictWriter(stream, fieldnames=list(dict.fromkeys(name for entry in history for name in entry)))
         writer.writeheader()
         writer.writerows(history)
 

@@ -12,12 +12,11 @@ from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.pretraining.background import describe_background
 from nnunet_genesis.pretraining.case_samples import sample_intensities
 from nnunet_genesis.pretraining.data import PatchDataset
-from nnunet_genesis.pretraining.intensities import measure_range
 from nnunet_genesis.pretraining.pretexts import build_pretext, prepare_pretext
 from nnunet_genesis.pretraining.preview_figures import PreviewRow, draw_preview
 from nnunet_genesis.pretraining.processes import preprocessing_workers
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator, torch_generator
-from nnunet_genesis.pretraining.single_channel import join_channels, learned_plans, with_channels_drawn
+from nnunet_genesis.pretraining.single_channel import join_channels, learned_plans, learned_range, with_channels_drawn
 from nnunet_genesis.pretraining.source_folders import find_source_folders
 from nnunet_genesis.pretraining.sources import open_sources
 
@@ -50,9 +49,9 @@ def preview(planned: PlannedConfiguration, config: PretrainingConfig, output: Pa
     folders, workers = find_source_folders(planned, config), preprocessing_workers()
     sources = open_sources(planned, config, folders, workers=workers, show_progress=True)
     samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=workers)
+    intensities = learned_range(planned, config, samples)
     if config.single_channel:
         planned, samples = learned_plans(planned, config), join_channels(samples)
-    intensities = measure_range(planned, samples)
     # What a pretext prepares is kept where pretraining will look for it.
     kept = planned.pretraining_folder(config.pretext, config.exclude_fold)
     prepared = prepare_pretext(config, planned, sources, folders=folders, folder=kept, workers=workers)

@@ -17,7 +17,7 @@ from nnunet_genesis.pretraining.damage import collate
 from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
 from nnunet_genesis.pretraining.dead_loaders import loading
 from nnunet_genesis.pretraining.devices import check_device, launch_fabric, on_first_process, should_compile
-from nnunet_genesis.pretraining.intensities import IntensityRange, measure_range
+from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.interruption import StopRequest
 from nnunet_genesis.pretraining.learned_state import check_same_heads, restore_learned
 from nnunet_genesis.pretraining.loop import (
@@ -48,7 +48,7 @@ from nnunet_genesis.pretraining.run_files import (
 from nnunet_genesis.pretraining.run_lock import locked_folder
 from nnunet_genesis.pretraining.saving import DEFAULT_MINUTES, SaveSchedule
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
-from nnunet_genesis.pretraining.single_channel import join_channels, learned_plans, with_channels_drawn
+from nnunet_genesis.pretraining.single_channel import learned_plans, learned_range, with_channels_drawn
 from nnunet_genesis.pretraining.source_folders import find_source_folders
 from nnunet_genesis.pretraining.sources import open_sources
 from nnunet_genesis.pretraining.validation import Baselines, ValidationPairs, ValidationSource
@@ -211,7 +211,7 @@ def _run(
         ),
     )
     learned = learned_plans(planned, config)
-    intensities = _measure_range(learned, sources, config, options, resumed)
+    intensities = _measure_range(planned, sources, config, options, resumed)
     quarantine = _open_quarantine(fabric, planned, config, options, sources=sources, resumed=resumed)
     prepared = on_first_process(
         fabric,
@@ -238,13 +238,14 @@ def _run(
     state = TrainingState(step=0)
     if resumed is not None:
         restore_learned(fabric, network, optimizer, resumed)
-        restore_progress(resumed["training_state"], resumed["genesis"], state=state, fabric=fabric)
+        # Tensors that are where they belong take three times the weights, and would for days.
+        del resumed["network_weights"]
+        restore_progress(resumed.pop("training_state"), resumed["genesis"], state=state, fabric=fabric)
 
     total_steps = config.epochs * config.iterations_per_epoch
     patches = pretext.training_patches(sources, config)
-    replaced = quarantine.training(with_channels_drawn(patches, config), math.prod(pretext.patch_size))
     loader = build_loader(
-        replaced,
+        replaced := quarantine.training(with_channels_drawn(patches, config), math.prod(pretext.patch_size)),
         StepSampler(state.step, total_steps, config.batch_size, fabric.global_rank, fabric.world_size),
         workers=options.workers,
         pin_memory=options.device == "cuda",
@@ -339,7 +340,7 @@ def _start_record(
 
 
 def _measure_range(
-    learned: PlannedConfiguration,
+    planned: PlannedConfiguration,
     sources: list[Source],
     config: PretrainingConfig,
     options: RunOptions,
@@ -350,7 +351,7 @@ def _measure_range(
         stored = resumed["genesis"]["intensity_range"]
         return IntensityRange(**{name: tuple(values) for name, values in stored.items()})
     samples = sample_intensities(sources, numpy_generator(config.seed, Stream.INTENSITIES), workers=options.workers)
-    return measure_range(learned, join_channels(samples) if config.single_channel else samples)
+    return learned_range(planned, config, samples)
 
 
 def _open_quarantine(

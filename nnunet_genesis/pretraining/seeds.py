@@ -25,6 +25,7 @@ class Stream(IntEnum):
     VAL_DISTORTIONS = 6
     HEAD_WEIGHTS = 7
     CHANNELS = 8
+    DROPOUT = 9
     DISCOVERY = 10
     PROBE = 20
 
@@ -38,6 +39,15 @@ def torch_generator(seed: int, stream: Stream, number: int = 0) -> torch.Generat
     """A torch generator on the CPU of one stream."""
     state = np.random.SeedSequence([seed, int(stream), number]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Let the layers of a network that draw for themselves (dropout) draw the same in the same step of every run.
+
+    They know only torch's global generators, which are seeded here, those of accelerators too.
+    """
+    generator = np.random.default_rng([seed, int(Stream.DROPOUT), step, rank])
+    torch.manual_seed(int(generator.integers(1 << 62)))
 
 
 @contextmanager

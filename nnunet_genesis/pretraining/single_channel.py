@@ -13,6 +13,7 @@ import numpy as np
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.data import CasePatches
+from nnunet_genesis.pretraining.intensities import measure_range, plans_range
 from nnunet_genesis.pretraining.seeds import Stream
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.data import Patch
+    from nnunet_genesis.pretraining.intensities import IntensityRange
 
 
 def single_channel_plans(planned: PlannedConfiguration) -> PlannedConfiguration:
@@ -62,6 +64,31 @@ def single_channel_plans(planned: PlannedConfiguration) -> PlannedConfiguration:
 def learned_plans(planned: PlannedConfiguration, config: PretrainingConfig) -> PlannedConfiguration:
     """The plans of the network that a run trains: those of the dataset, or the same for one channel."""
     return single_channel_plans(planned) if config.single_channel else planned
+
+
+def learned_range(
+    planned: PlannedConfiguration, config: PretrainingConfig, samples: Sequence[npt.NDArray[np.float32]]
+) -> IntensityRange:
+    """The range of intensities that a run works with.
+
+    One channel that stands for several of CT has the widest of their clip bounds: each was normalised by its own.
+
+    Args:
+        planned: The plans of the dataset.
+        config: Of the run.
+        samples: Voxels of some training cases, each (channels, voxels).
+
+    Raises:
+        DataError: If a channel is constant.
+    """
+    if not config.single_channel:
+        return measure_range(planned, samples)
+    found = measure_range(single_channel_plans(planned), join_channels(samples))
+    bounds = [plans_range(planned, channel) for channel in range(planned.num_channels)]
+    known = [bound for bound in bounds if bound is not None]
+    if not known:
+        return found
+    return replace(found, low=(min(low for low, _ in known),), high=(max(high for _, high in known),))
 
 
 def join_channels(samples: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:

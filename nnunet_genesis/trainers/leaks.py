@@ -130,7 +130,9 @@ def refuse_leaks(leaks: Leaks, fold: int | str) -> None:
     if found:
         raise SetupError(
             f"{REFUSE_VARIABLE} is set, and:\n" + "\n".join(f"    {line.removeprefix('WARNING: ')}" for line in found),
-            mend=f"pretrain with --exclude-fold {fold}{without}, or unset {REFUSE_VARIABLE}",
+            mend=f"pretrain with --exclude-fold {fold}{without}, or unset {REFUSE_VARIABLE}"
+            if str(fold) != "all"
+            else f"pretrain without --imagesTs, or unset {REFUSE_VARIABLE}",
         )
 
 

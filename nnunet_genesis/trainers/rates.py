@@ -32,7 +32,7 @@ def encoder_of(network: nn.Module) -> nn.Module:
     if not isinstance(encoder, nn.Module):
         raise SetupError(
             f"{type(unwrap(network)).__name__} has no encoder apart from a decoder, which the trainer's name asks for",
-            mend="train with -tr nnUNetTrainerGenesis, or with plans of a U-Net",
+            mend="train with stock nnUNetv2_train (-tr nnUNetTrainer), or with plans of a U-Net",
         )
     return encoder
 

@@ -223,7 +223,10 @@ def _check_families(network: nn.Module, targets: Mapping[str, torch.Tensor], sou
     wanted, held = encoder_family(targets), encoder_family(source.weights)
     if wanted is None:
         raise TransferError(
-            f"{type(network).__name__} has no encoder of nnU-Net's U-Nets to load weights into", where=source.file
+            f"{type(network).__name__} has no encoder of nnU-Net's U-Nets to load weights into",
+            where=source.file,
+            mend="take plans of a U-Net; a file of the very same network is loaded whole by stock nnUNetv2_train"
+            " -pretrained_weights FILE",
         )
     if held is None:
         raise TransferError(

@@ -16,6 +16,7 @@ from nnunet_genesis.pretraining.single_channel import (
     SingleChannelPatches,
     join_channels,
     learned_plans,
+    learned_range,
     single_channel_plans,
     with_channels_drawn,
 )
@@ -84,6 +85,22 @@ def test_a_run_without_the_flag_keeps_all_channels() -> None:
     config = PretrainingConfig(pretext="models-genesis", batch_size=2)
     assert learned_plans(plans, config) is plans
     assert with_channels_drawn(patches, config) is patches
+
+
+def test_one_channel_for_several_of_ct_spans_all_of_their_clip_bounds() -> None:
+    late = {"mean": 150.0, "std": 40.0, "percentile_00_5": 30.0, "percentile_99_5": 280.0}
+    plans = planned(CT, ("CT late", "CTNormalization", False))
+    plans = replace(
+        plans,
+        foreground_intensities=(plans.foreground_intensities[0], late),
+        preprocessing={"normalization_schemes": [CT[1]] * 2, "use_mask_for_norm": [False] * 2, "ct_intensities": {}},
+    )
+    config = PretrainingConfig("models-genesis", batch_size=2, single_channel=True)
+    samples = [np.linspace(-2, 2, 20, dtype=np.float32).reshape(2, 10)]
+    measured = learned_range(plans, config, samples)
+    assert (measured.low, measured.high) == ((-4.0,), (3.25,))  # (-60 - 100) / 40 and (280 - 150) / 40
+    both = learned_range(plans, replace(config, single_channel=False), samples)
+    assert (both.low, both.high) == ((-4.0, -3.0), (3.0, 3.25))
 
 
 def test_samples_of_any_number_of_channels_are_joined() -> None:

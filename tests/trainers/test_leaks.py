@@ -175,6 +175,8 @@ def test_benchmarks_can_have_leaks_refused(monkeypatch: pytest.MonkeyPatch, leak
     with pytest.raises(SetupError, match="nnUNet_genesis_refuse_leaks is set") as raised:
         refuse_leaks(leaks, 2)
     assert "--exclude-fold 2" in str(raised.value)
+    with pytest.raises(SetupError, match="pretrain without --imagesTs, or unset"):
+        refuse_leaks(leaks, "all")
     monkeypatch.setenv(REFUSE_VARIABLE, "0")
     refuse_leaks(leaks, 2)
     monkeypatch.setenv(REFUSE_VARIABLE, "yes")

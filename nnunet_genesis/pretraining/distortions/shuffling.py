@@ -228,15 +228,16 @@ def find_moves(parameters: Shuffling, sample: int, patch_size: tuple[int, ...]) 
         first, middle, last = coordinates
         lines = first.whole[:, None] & middle.whole
         groups, last_groups = (first.group[:, None] + middle.group) % PERMUTATIONS, last.group
-        num_moved = round(moved_share * PERMUTATIONS)
+        num_moved, num_groups = round(moved_share * PERMUTATIONS), PERMUTATIONS
         if moved_share * PERMUTATIONS < 1:  # as the few windows of Semantic Genesis
-            lines, groups, last_groups = _pick_tiles(coordinates, moved_share, rng)
+            num_groups = max(PERMUTATIONS, last.count)
+            lines, groups, last_groups = _pick_tiles(coordinates, moved_share, num_groups, rng)
             num_moved = 1
-        identity = 2 * PERMUTATIONS * volume
+        identity = 2 * num_groups * volume
         both = groups * volume + (first.place[:, None] * window[1] + middle.place) * window[2]
         rows[start:stop] = np.where(lines, both, identity) + sum(map(len, tables))
         columns[start:stop] = np.where(last.whole, last_groups * volume + last.place, identity)
-        tables.append(_draw_steps(window, (height * width, width, 1), num_moved, rng))
+        tables.append(_draw_steps(window, (height * width, width, 1), num_moved, num_groups, rng))
     return Moves(torch.from_numpy(rows), torch.from_numpy(columns), torch.from_numpy(np.concatenate(tables)))
 
 
@@ -269,13 +270,14 @@ class _Coordinates:
 
 
 def _pick_tiles(
-    coordinates: list[_Coordinates], share: float, rng: np.random.Generator
+    coordinates: list[_Coordinates], share: float, num_groups: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.bool_], IntArray, IntArray]:
     """Pick a number of single tiles whose mean is `share` of all, less than one permutation's.
 
     Returns:
         Per line along the last axis whether it crosses a tile that was picked, and its group; per voxel of the last
-        axis its group. Both groups add up to `PERMUTATIONS` (or 0) in the tiles that were picked, and nowhere else.
+        axis its group. Both groups add up to `num_groups` (or 0) in the tiles that were picked, and nowhere else, as
+        the last axis has no more tiles than that.
     """
     first, middle, last = coordinates
     counts = [axis.count for axis in coordinates]
@@ -285,23 +287,25 @@ def _pick_tiles(
     for one, other, along in rng.integers(0, np.maximum(counts, 1), size=(number, 3)).tolist():
         crossing = (first.tile == one)[:, None] & (middle.tile == other)
         lines |= crossing
-        groups[crossing] = -along % PERMUTATIONS
-    return lines, groups, last.tile % np.int32(PERMUTATIONS)
+        groups[crossing] = -along % num_groups
+    return lines, groups, last.tile % np.int32(num_groups)
 
 
-def _draw_steps(window: list[int], strides: tuple[int, ...], moved: int, rng: np.random.Generator) -> IntArray:
+def _draw_steps(
+    window: list[int], strides: tuple[int, ...], moved: int, num_groups: int, rng: np.random.Generator
+) -> IntArray:
     """Draw `moved` permutations of a tile's places and turn them into distances in memory.
 
     Returns:
         One row per sum of two groups, then rows of zeros for voxels outside whole tiles; flattened.
     """
     volume = math.prod(window)
-    steps = np.zeros((4 * PERMUTATIONS + 1, volume), dtype=np.int32)
+    steps = np.zeros((4 * num_groups + 1, volume), dtype=np.int32)
     if volume > 1 and moved:
         where = sum(
             index * stride for index, stride in zip(np.indices(window, dtype=np.int32), strides, strict=True)
         ).reshape(-1)
         orders = rng.random((moved, volume), dtype=np.float32).argsort(axis=1)
         steps[:moved] = where[orders] - where
-        steps[PERMUTATIONS : 2 * PERMUTATIONS] = steps[:PERMUTATIONS]
+        steps[num_groups : 2 * num_groups] = steps[:num_groups]
     return steps.reshape(-1)

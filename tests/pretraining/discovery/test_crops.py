@@ -14,6 +14,7 @@ from scipy.ndimage import binary_erosion
 
 from nnunet_genesis.config import DiscoveryConfig, SemanticGenesisConfig
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.damage import FURTHER_DRAWS
 from nnunet_genesis.pretraining.data import StepSampler, build_loader
 from nnunet_genesis.pretraining.discovery import autoencoder
 from nnunet_genesis.pretraining.discovery.crops import SemanticPatches, held_out_crops, training_crops
@@ -179,6 +180,19 @@ def test_held_out_crops_go_through_all_classes_and_scans_before_any_is_repeated(
     whole = len(scans) * min(scans)
     different = {(label, crop.numpy().tobytes()) for (crop, _, _), label in zip(items[:whole], labels, strict=False)}
     assert len(different) == whole, "no crop twice"
+
+
+@pytest.mark.parametrize(("classes", "scans"), [(4, 2), (2, 2), (6, 3), (4, 3)])
+def test_what_replaces_a_damaged_held_out_crop_comes_to_other_scans(
+    discovered: tuple[list[Source], Discovery], classes: int, scans: int
+) -> None:
+    sources, several = discovered
+    few = tuple(replace(one, held_out=one.held_out[:scans]) for one in several.classes[:classes])
+    crops = held_out_crops(sources[0], replace(several, classes=few), seed=0)
+    all_scans = {case for one in few for case in one.held_out}
+    for index in range(classes * scans):
+        replacing = {crops.case_of(index + attempt * FURTHER_DRAWS) for attempt in range(1, 64)}
+        assert len(replacing) == len(all_scans)
 
 
 def test_the_interval_of_the_accuracy_counts_every_crop_once(

@@ -83,7 +83,7 @@ def test_each_distortion_alone_is_what_its_name_says() -> None:
     assert "displaced by" in pretext.explain(pretext.sample(2, generator(2)), 0)[0]
 
 
-@pytest.mark.parametrize("sides", [(64, 64, 64), (20, 96, 96), (12, 40, 40), (256, 256)])
+@pytest.mark.parametrize("sides", [(64, 64, 64), (20, 96, 96), (12, 40, 40), (256, 256), (96, 768)])
 def test_shuffling_moves_the_voxels_of_about_five_windows(sides: tuple[int, ...]) -> None:
     pretext = semantic(sides)
     crops = torch.arange(math.prod(sides), dtype=torch.float32).reshape(1, 1, *sides).expand(64, -1, *sides)
