@@ -21,6 +21,7 @@ from nnunet_genesis.trainers.cpu_autocast import (
 from nnunet_genesis.trainers.grammar import TrainerRecipe
 from nnunet_genesis.trainers.initial_weights import load_pretrained_weights
 from nnunet_genesis.trainers.initialization_record import INIT_FILE, read_initialization
+from nnunet_genesis.trainers.leaks import Leaks, refuse_leaks
 from nnunet_genesis.trainers.rates import EpochRates, encoder_of, enter_epoch, group_parameters, set_trainable
 from nnunet_genesis.trainers.schedules import describe_schedule, summarise
 from nnunet_genesis.trainers.seeding import SEED_VARIABLE, Stream, number_batches, read_seed, seed_generators
@@ -91,7 +92,9 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             )
             if began and began.get("cpu_autocast") is None:
                 self._log("WARNING: this run began in single precision.")
-        if not continued:
+        if continued:
+            self._go_on(began)
+        else:
             self._start()
         self._log(f"schedule: {summarise(self.recipe.schedule, self.num_epochs)}")
         if self.recipe.schedule.frozen:
@@ -110,6 +113,18 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             record, lines = load_pretrained_weights(self, full=self.recipe.full)
         self._record_initialization(record)
         for line in lines:
+            self._log(line)
+
+    def _go_on(self, began: dict[str, Any]) -> None:
+        """Say again what this training began from and had seen: who types ``--c`` may expect another beginning."""
+        if began.get("file"):
+            self._log(f"continued; it began from {began['file']}")
+        leaks = Leaks(
+            list(began.get("validation_cases_seen_in_pretraining") or ()),
+            list(began.get("test_cases_seen_in_pretraining") or ()),
+        )
+        refuse_leaks(leaks, self.fold)
+        for line in leaks.warnings(self.fold):
             self._log(line)
 
     def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:

@@ -12,9 +12,10 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from torch import nn
 
 from nnunet_genesis import trainers
-from nnunet_genesis.errors import TransferError
+from nnunet_genesis.errors import SetupError, TransferError
 from nnunet_genesis.trainers.initial_weights import load_pretrained_weights
 from nnunet_genesis.trainers.initialization_record import INIT_FILE, read_initialization
+from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE
 from tests.planned import CT_STATISTICS
 from tests.transfer.networks import build, describe, snapshot
 
@@ -44,6 +45,23 @@ def make_trainer(tokens: str, network: nn.Module | None = None) -> Any:
     trainer.print_to_log_file = lambda *_, **__: None
     trainer.optimizer, trainer.lr_scheduler = trainer.configure_optimizers()
     return trainer
+
+
+def test_a_continued_training_says_again_what_its_beginning_had_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(REFUSE_VARIABLE, raising=False)
+    lines: list[str] = []
+    trainer = make_trainer("")
+    trainer.fold, trainer.print_to_log_file = 0, lambda line, **_: lines.append(line)
+    trainer._go_on({"initialization": "scratch"})
+    trainer._go_on({})
+    assert lines == []
+    began = {"file": "/pretraining/checkpoint_final.pth", "validation_cases_seen_in_pretraining": ["case_1"]}
+    trainer._go_on(began)
+    assert lines[0] == "nnunet-genesis: continued; it began from /pretraining/checkpoint_final.pth"
+    assert "pretraining saw 1 validation case(s) of fold 0, the first is case_1" in lines[1]
+    monkeypatch.setenv(REFUSE_VARIABLE, "1")
+    with pytest.raises(SetupError, match="saw 1 validation case"):
+        trainer._go_on(began)
 
 
 def enter_epochs(trainer: Any, count: int) -> list[bool]:
