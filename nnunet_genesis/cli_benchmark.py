@@ -81,7 +81,7 @@ def _run(
 
         with locked(folder):
             exclude_file = write_test_cases(folder, settings, planned)
-        runs = take_share(plan.runs, plan.record.runs, job)
+        runs = take_share(plan.runs, plan.record.runs.values(), job)
         everything = list_reports(folder, plan.record)
         lines = [*describe_data(plan.record), *(f"note: {note}" for note in plan.notes), ""]
         lines += describe_runs([report_on(folder, run) for run in runs], everything)
@@ -97,7 +97,9 @@ def _run(
     sys.stdout.flush()
     execution = ExecutionOptions(options.retry_failed, options.keep_checkpoints)
     try:
-        outcome = execute(take_share(plan.runs, plan.record.runs, job), plan.record, folder, planned, execution)
+        outcome = execute(
+            take_share(plan.runs, plan.record.runs.values(), job), plan.record, folder, planned, execution
+        )
     except KeyboardInterrupt:
         sys.stderr.write("stopped; finished runs are kept, and the same command continues\n")
         raise

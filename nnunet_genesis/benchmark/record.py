@@ -16,7 +16,7 @@ from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.files import write_json
 from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.plans_checks import is_plain_name
-from nnunet_genesis.storage import NO_LOCKS
+from nnunet_genesis.storage import missing_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -144,20 +144,17 @@ def locked(folder: Path) -> Iterator[None]:
         SetupError: If another process keeps it for minutes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK_FILE, timeout=LOCK_SECONDS)
+    missing = missing_locks(folder / LOCK_FILE)
+    if missing is not None:
+        LOGGER.warning("%s: this file system has no locks (%s): begin no two commands at once on it", folder, missing)
+        yield
+        return
     try:
-        lock.acquire()
+        with FileLock(folder / LOCK_FILE, timeout=LOCK_SECONDS):
+            yield
     except Timeout as error:
         raise SetupError(
             f"another process has been changing this benchmark for {LOCK_SECONDS} seconds",
             where=folder / LOCK_FILE,
             mend="wait for it to end and run the command again",
         ) from error
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
-            raise
-        LOGGER.warning("%s: this file system has no locks (%s): begin no two commands at once on it", folder, error)
-    try:
-        yield
-    finally:
-        lock.release()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _FULL = "full"
-_GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 _NOT_SCHEDULES = ("_scratch", "_<N>epochs", "_<M>iters")
 
 
@@ -154,23 +153,27 @@ def list_runs(
     return list(runs.values())
 
 
-def take_share(runs: Sequence[Run], planned: Iterable[str], job: tuple[int, int]) -> list[Run]:
+def take_share(runs: Sequence[Run], planned: Iterable[Run], job: tuple[int, int]) -> list[Run]:
     """The runs of one of several jobs; together the jobs have each run once, also where they were asked for others.
 
-    Runs are dealt out like cards, as many rounds as it takes. Every round begins with another job: else, with as many
-    arms as jobs, each would train an arm of its own, and arms could not be told from machines.
+    Runs are dealt out in rounds, one to each job, and each to the job that has the fewest of its initialisation: were
+    each job given an arm of its own, arms could not be told from machines.
 
     Args:
         runs: Asked for of this job.
-        planned: Identifiers of all runs of the benchmark, in an order to which new ones are only added.
+        planned: All runs of the benchmark, in an order to which new ones are only added.
         job: Number of the job, from 1 on, and how many there are.
     """
     number, count = job
+    had: Counter[tuple[str, int]] = Counter()
+    free: list[int] = []
     dealt = {}
-    for place, identifier in enumerate(planned):
-        dealing = place // count
-        first = int(dealing * _GOLDEN_RATIO % 1 * count)  # spreads over all jobs, in step with no number of arms
-        dealt[identifier] = (place + first) % count + 1
+    for run in planned:
+        free = free or list(range(1, count + 1))
+        arm = run.key.initialisation
+        dealt[run.identifier] = min(free, key=lambda one, arm=arm: (had[arm, one], one))  # type: ignore[misc]
+        had[arm, dealt[run.identifier]] += 1
+        free.remove(dealt[run.identifier])
     return [run for run in runs if dealt[run.identifier] == number]
 
 

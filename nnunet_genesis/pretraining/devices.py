@@ -86,10 +86,10 @@ def check_device(device: str, num_devices: int, precision: str) -> None:
     if device == "cuda":
         available = torch.cuda.device_count()
         if available < num_devices:
-            if TORCHRUN_ID_VARIABLE in os.environ:
+            if available and TORCHRUN_ID_VARIABLE in os.environ:
                 raise SetupError(
                     f"{num_devices} processes were started on this host, and each sees {available} CUDA device(s)",
-                    mend=f"--nproc_per_node {max(1, available)}, or let every process see all of them (SLURM:"
+                    mend=f"--nproc_per_node {available}, or let every process see all of them (SLURM:"
                     " --gpus-per-node, without --gpus-per-task)",
                 )
             raise SetupError(

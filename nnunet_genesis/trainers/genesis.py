@@ -116,12 +116,14 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             self._log(line)
 
     def _go_on(self, began: dict[str, Any]) -> None:
-        """Say again what this training began from and had seen: who types ``--c`` may expect another beginning."""
+        """Say again what these weights began from and had seen: who types ``--c`` may expect another beginning."""
         if began.get("file"):
-            self._log(f"continued; it began from {began['file']}")
+            self._log(f"this training began from {began['file']}")
         leaks = Leaks(
             list(began.get("validation_cases_seen_in_pretraining") or ()),
             list(began.get("test_cases_seen_in_pretraining") or ()),
+            list(began.get("validation_cases_not_checked") or ()),
+            list(began.get("test_cases_not_checked") or ()),
         )
         refuse_leaks(leaks, self.fold)
         for line in leaks.warnings(self.fold):

@@ -81,6 +81,8 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         "pretraining_dataset": source.facts.get("dataset"),
         "validation_cases_seen_in_pretraining": leaks.validation,
         "test_cases_seen_in_pretraining": leaks.test,
+        "validation_cases_not_checked": leaks.unchecked,
+        "test_cases_not_checked": leaks.unchecked_test,
         "differences_from_pretraining": differences,
         "transfer": report.as_dict(),
     }

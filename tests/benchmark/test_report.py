@@ -148,6 +148,7 @@ def test_failures_and_commands_are_told_without_breaking_the_page(written: Path)
         ("file=/data/r/b__long/ck.pth run", "file=${nnUNet_results}/b__long/ck.pth run"),
         ("file=/data/r_old/ck.pth run /data/r", "file=/data/r_old/ck.pth run ${nnUNet_results}"),
         ("file='/data/r/my run/ck.pth' /data/r/b", "file='/data/r/my run/ck.pth' ${BENCHMARK}"),
+        ("""'/data/it'"'"'s' b='/data/r/b/my run'""", """'/data/it'"'"'s' b='/data/r/b/my run'"""),
         ("/mnt/data/r/b/x a=/data/r/b:/data/r/c", "/mnt/data/r/b/x a=${BENCHMARK}:${nnUNet_results}/c"),
     ],
 )

@@ -61,7 +61,7 @@ def test_nnunets_own_length_has_no_part_in_the_name() -> None:
 @pytest.mark.parametrize("jobs", [1, 2, 3, 7, 40])
 def test_jobs_have_every_run_exactly_once(jobs: int) -> None:
     runs = list_runs(["mg", "sg"], SUBSETS, ["standard", "warmup"], [0, 1, 2], SHORT, draw_per_seed=False)
-    shares = [take_share(runs, [run.identifier for run in runs], (number, jobs)) for number in range(1, jobs + 1)]
+    shares = [take_share(runs, runs, (number, jobs)) for number in range(1, jobs + 1)]
     together = [run.identifier for share in shares for run in share]
     assert sorted(together) == sorted(run.identifier for run in runs)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -70,22 +70,38 @@ def test_jobs_have_every_run_exactly_once(jobs: int) -> None:
 @pytest.mark.parametrize("jobs", [1, 2, 3, 7, 40])
 def test_jobs_that_were_asked_for_others_leave_nothing_out(jobs: int) -> None:
     runs = list_runs(["mg", "sg"], SUBSETS, ["standard"], [0, 1, 2], SHORT, draw_per_seed=False)
-    planned = [run.identifier for run in runs]
     asked = [list(reversed(runs)), *([run for run in runs if run.key.seed > 0] for _ in range(jobs - 1))]
-    done = [run.identifier for n, few in enumerate(asked) for run in take_share(few, planned, (n + 1, jobs))]
+    done = [run.identifier for n, few in enumerate(asked) for run in take_share(few, runs, (n + 1, jobs))]
     assert len(done) == len(set(done))
     assert set(done) >= {run.identifier for run in asked[-1]}
 
 
 @pytest.mark.parametrize("arms", [2, 3, 4])
-@pytest.mark.parametrize("jobs", [2, 3, 4, 8])
-def test_no_arm_has_jobs_of_its_own(arms: int, jobs: int) -> None:
+@pytest.mark.parametrize("jobs", range(2, 13))
+def test_jobs_share_every_arm(arms: int, jobs: int) -> None:
+    """With the usual numbers of labels and seeds; as runs may be added, they cannot be dealt out quite evenly."""
     names = [f"mg{number}" for number in range(arms - 1)]
-    runs = list_runs(names, SUBSETS, ["standard"], range(16), SHORT, draw_per_seed=False)
-    planned = [run.identifier for run in runs]
-    for number in range(1, jobs + 1):
-        share = take_share(runs, planned, (number, jobs))
-        assert {run.key.initialisation for run in share} == {"scratch", *names}
+    subsets = [Subset(fold, labelled, 0, (str(labelled),), ()) for fold, labelled in enumerate((5, 10, 20, 50, 160))]
+    runs = list_runs(names, subsets, ["standard"], [0, 1, 2], SHORT, draw_per_seed=False)
+    shares = [take_share(runs, runs, (number, jobs)) for number in range(1, jobs + 1)]
+    for arm in ("scratch", *names):
+        numbers = [sum(run.key.initialisation == arm for run in share) for share in shares]
+        assert max(numbers) - min(numbers) <= 2, numbers
+    assert all(len({run.key.initialisation for run in share}) > 1 for share in shares if len(share) > 2)
+
+
+def test_shares_stay_when_a_benchmark_grows() -> None:
+    few = list_runs(["mg"], SUBSETS, ["standard"], [0, 1], SHORT, draw_per_seed=False)
+    more = [
+        *few,
+        *(
+            run
+            for run in list_runs(["mg", "sg"], SUBSETS, ["standard"], [0, 1, 2], SHORT, draw_per_seed=False)
+            if run not in few
+        ),
+    ]
+    for number in (1, 2, 3):
+        assert take_share(few, few, (number, 3)) == take_share(few, more, (number, 3))
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "4", "1/0", "a/b", "-1/4", "1/4/2", ""])

@@ -55,10 +55,15 @@ def test_a_continued_training_says_again_what_its_beginning_had_seen(monkeypatch
     trainer._go_on({"initialization": "scratch"})
     trainer._go_on({})
     assert lines == []
-    began = {"file": "/pretraining/checkpoint_final.pth", "validation_cases_seen_in_pretraining": ["case_1"]}
+    began = {
+        "file": "/pretraining/checkpoint_final.pth",
+        "validation_cases_seen_in_pretraining": ["case_1"],
+        "test_cases_not_checked": ["no raw images"],
+    }
     trainer._go_on(began)
-    assert lines[0] == "nnunet-genesis: continued; it began from /pretraining/checkpoint_final.pth"
+    assert lines[0] == "nnunet-genesis: this training began from /pretraining/checkpoint_final.pth"
     assert "pretraining saw 1 validation case(s) of fold 0, the first is case_1" in lines[1]
+    assert "could not be fully checked: no raw images" in lines[2]
     monkeypatch.setenv(REFUSE_VARIABLE, "1")
     with pytest.raises(SetupError, match="saw 1 validation case"):
         trainer._go_on(began)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.benchmark.statistics.comparison import Comparison
 
 _BAND = "0.8"
-_INTERVAL = "interval"
+INTERVAL = "interval"
 
 
 @names_as_they_are
@@ -55,7 +55,7 @@ def draw_differences(file: Path, comparisons: Sequence[Comparison], styles: Styl
         name = SHORT_NAMES.get(comparisons[0].metric, comparisons[0].metric)
         panel.set_ylabel(f"{name}: pretrained - scratch\n({comparisons[0].label})", fontsize=9)
     _limit(panels[0], comparisons)
-    goes_on = [_mark_cut_intervals(panel) for panel in panels]
+    goes_on = [mark_cut_intervals(panel) for panel in panels]
     panels[-1].set_xticks(range(len(numbers)), [str(number) for number in numbers])
     panels[-1].set_xlim(-0.5, len(numbers) - 0.5)
     panels[-1].set_xlabel("labelled cases")
@@ -80,15 +80,15 @@ def _limit(panel: Axes, comparisons: Sequence[Comparison]) -> None:
     panel.set_ylim(max(low, -most), min(high, most))
 
 
-def _mark_cut_intervals(panel: Axes) -> bool:
+def mark_cut_intervals(panel: Axes) -> bool:
     """Set an arrow where an interval leaves the picture; returns whether one does."""
     low, high = panel.get_ylim()
     cut = False
     for line in panel.get_lines():
-        if line.get_gid() == _INTERVAL:
+        if line.get_gid() == INTERVAL:
             places, ends = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
             for place, end in zip(places, ends, strict=True):
-                if not low <= end <= high:
+                if end < low or end > high:  # NaN is neither
                     edge, arrow = (high, "^") if end > high else (low, "v")
                     panel.plot(place, edge, color="black", marker=arrow, markersize=8, clip_on=False)
                     cut = True
@@ -127,7 +127,7 @@ def _draw_panel(panel: Axes, comparisons: Sequence[Comparison], numbers: Sequenc
             linewidth=1.6,
             marker="_",
             markersize=9,
-            gid=_INTERVAL,
+            gid=INTERVAL,
         )
         panel.plot(middle, interval.difference, color="black", marker="o", markersize=4.5)
     panel.grid(alpha=0.3, axis="y")
