@@ -172,7 +172,7 @@ while done < wanted:
         with locked_folder(folder):
             mark = folder / "inside"
             mark.touch(exist_ok=False)  # fails where two are inside
-            time.sleep(0.01)
+            time.sleep(0.05)  # one process takes longer for all of its times than another waits before it looks again
             mark.unlink()
             done += 1
     except SetupError:
