@@ -34,16 +34,23 @@ def describe_data(record: Record) -> list[str]:
     return lines
 
 
-def describe_runs(asked: Sequence[RunReport], everything: Sequence[RunReport]) -> list[str]:
+def describe_runs(
+    asked: Sequence[RunReport], everything: Sequence[RunReport], by_logs: float | None = None
+) -> list[str]:
     """A line per training that is asked for, and the time that is left.
 
     Args:
         asked: The trainings.
         everything: All of the benchmark, by whose finished ones the time is told.
+        by_logs: See `seconds_by_logs`; counts where none has finished.
     """
     expected = expected_seconds(everything)
-    unknown = "unknown until a first run of this benchmark has finished"
-    told = unknown if expected is None else describe_duration(expected)
+    told = (
+        "unknown until a first run of this benchmark has finished" if expected is None else describe_duration(expected)
+    )
+    if expected is None and by_logs is not None:
+        expected = by_logs
+        told = f"{describe_duration(by_logs)} and its predictions, by nnU-Net's logs of earlier epochs with these plans"
     width = max((len(report.run.identifier) for report in asked), default=0)
     lines = []
     for report in asked:

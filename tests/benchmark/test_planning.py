@@ -283,6 +283,32 @@ def run_command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[in
     return code, captured.out + captured.err
 
 
+def write_log(results_folder: Path, model: str, *lines: str) -> None:
+    fold = results_folder / model / "fold_0"
+    fold.mkdir(parents=True)
+    (fold / "training_log_2026_1_1.txt").write_text("\n".join(lines) + "\n")
+
+
+def test_a_dry_run_tells_the_time_by_earlier_trainings_with_these_plans(
+    planned: PlannedConfiguration, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dry = ("--dry-run", "--output", str(folder), "--group-pattern", PATTERN, "--labelled", "2", "--seeds", "0")
+    slow = ("Epoch 0", "2026-11-23: Epoch time: 900.0 s", "Epoch time: 600.0 s", "Epoch time: 600.0 s")
+    write_log(planned.results_folder, "nnUNetTrainer__nnUNetPlans__2d", "Epoch time: 1.0 s")
+    assert "expected time of a run: unknown" in run_command(capsys, *dry, "--epochs", "4")[1]
+    write_log(planned.results_folder, "nnUNetTrainer__nnUNetPlans__3d_fullres", *slow)
+    assert "expected time of a run: 40 min and its predictions" in run_command(capsys, *dry, "--epochs", "4")[1]
+    assert (
+        "expected time of a run: 8 min and its" in run_command(capsys, *dry, "--epochs", "4", "--iterations", "50")[1]
+    )
+    plan(planned, folder, Axes(labelled=("2",), seeds=(0,)), replace(GROUPED, iterations=50))
+    begun = folder / "runs" / "scratch__2__standard__seed0" / "nnUNet_results" / DATASET
+    write_log(begun, "nnUNetTrainerGenesis_scratch_4epochs_50iters__nnUNetPlans__3d_fullres", "Epoch time: 30.0 s")
+    told = run_command(capsys, "--dry-run", "--output", str(folder))[1]
+    assert "expected time of a run: 2 min and its predictions, by nnU-Net's logs" in told
+    assert "one after the other: 2 min" in told
+
+
 def test_a_dry_run_needs_no_checkpoint_and_lists_the_test_cases(
     planned: PlannedConfiguration, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
