@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -165,14 +165,14 @@ def take_share(runs: Sequence[Run], planned: Iterable[Run], job: tuple[int, int]
         job: Number of the job, from 1 on, and how many there are.
     """
     number, count = job
-    had: Counter[tuple[str, int]] = Counter()
+    had: defaultdict[str, Counter[int]] = defaultdict(Counter)
     free: list[int] = []
     dealt = {}
     for run in planned:
         free = free or list(range(1, count + 1))
-        arm = run.key.initialisation
-        dealt[run.identifier] = min(free, key=lambda one, arm=arm: (had[arm, one], one))  # type: ignore[misc]
-        had[arm, dealt[run.identifier]] += 1
+        of_this_arm = had[run.key.initialisation]
+        dealt[run.identifier] = min(free, key=of_this_arm.__getitem__)
+        of_this_arm[dealt[run.identifier]] += 1
         free.remove(dealt[run.identifier])
     return [run for run in runs if dealt[run.identifier] == number]
 
