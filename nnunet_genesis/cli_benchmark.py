@@ -79,13 +79,15 @@ def _run(
     if options.dry_run:
         from nnunet_genesis.benchmark.collect import list_reports, report_on
         from nnunet_genesis.benchmark.earlier_trainings import seconds_by_logs
+        from nnunet_genesis.benchmark.progress import expected_seconds
 
         with locked(folder):
             exclude_file = write_test_cases(folder, settings, planned)
         runs = take_share(plan.runs, plan.record.runs.values(), job)
         everything = list_reports(folder, plan.record)
         lines = [*describe_data(plan.record), *(f"note: {note}" for note in plan.notes), ""]
-        by_logs = seconds_by_logs(settings, folder, planned.results_folder)
+        is_known = expected_seconds(everything) is not None
+        by_logs = None if is_known else seconds_by_logs(settings, folder, planned.results_folder)
         lines += describe_runs([report_on(folder, run) for run in runs], everything, by_logs)
         lines += ["", f"pretrain without the test cases:\n  {pretraining_command(planned, exclude_file.absolute())}"]
         sys.stdout.write("\n".join(lines) + "\n")

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.benchmark.settings import BenchmarkSettings
 
-NNUNETS_ITERATIONS = 250
+_NNUNETS_ITERATIONS = 250
 _MOST_LOGS = 20
 _EPOCH_TIME = re.compile(r"Epoch time: ([0-9.]+) s")
-_ITERATIONS = re.compile(r"_(\d+)iters(?:_|$)")
+_ITERATIONS = re.compile(r"_([1-9]\d*)iters(?:_|$)")
 
 
 def seconds_by_logs(settings: BenchmarkSettings, folder: Path, results_folder: Path) -> float | None:
@@ -33,12 +33,13 @@ def seconds_by_logs(settings: BenchmarkSettings, folder: Path, results_folder: P
     Returns:
         Seconds; None where there is no log with an epoch.
     """
-    place = f"*__{settings.plans}__{settings.configuration}/fold_*/training_log_*.txt"
-    for where in (f"{RUNS}/*/nnUNet_results/{settings.dataset}/{place}", place):
-        logs = sorted((folder if where != place else results_folder).glob(where), key=lambda log: log.name)
+    logs_of_plans = f"*__{settings.plans}__{settings.configuration}/fold_*/training_log_*.txt"
+    of_the_benchmark = folder.glob(f"{RUNS}/*/nnUNet_results/{settings.dataset}/{logs_of_plans}")
+    for found in (of_the_benchmark, results_folder.glob(logs_of_plans)):
+        logs = sorted(found, key=lambda log: log.name)
         times = [seconds for log in logs[-_MOST_LOGS:] for seconds in _seconds_per_iteration(log)]
         if times:
-            iterations = settings.iterations or NNUNETS_ITERATIONS
+            iterations = settings.iterations or _NNUNETS_ITERATIONS
             return statistics.median(times) * iterations * (settings.epochs or DEFAULT_EPOCHS)
     return None
 
@@ -46,9 +47,9 @@ def seconds_by_logs(settings: BenchmarkSettings, folder: Path, results_folder: P
 def _seconds_per_iteration(log: Path) -> list[float]:
     """One value per epoch that the log of a training tells of."""
     told = _ITERATIONS.search(log.parent.parent.name.split("__")[0])
-    iterations = int(told[1]) if told else NNUNETS_ITERATIONS
+    iterations = int(told[1]) if told else _NNUNETS_ITERATIONS
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    return [float(seconds) / max(1, iterations) for seconds in _EPOCH_TIME.findall(text)]
+    return [float(seconds) / iterations for seconds in _EPOCH_TIME.findall(text)]

@@ -177,13 +177,13 @@ def terminated_as_interrupted() -> Iterator[None]:
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
-    previous = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
-    taken = {number: handler for number, handler in previous.items() if handler is not signal.SIG_IGN}
-    for number in taken:
-        signal.signal(number, interrupt)
+    numbers = [
+        getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+    ]  # Windows has no SIGHUP
+    taken = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, interrupt) for number in taken}
     try:
         yield
     finally:
-        for number, handler in taken.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

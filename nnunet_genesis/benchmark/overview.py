@@ -45,10 +45,11 @@ def describe_runs(
         by_logs: See `seconds_by_logs`; counts where none has finished.
     """
     expected = expected_seconds(everything)
-    told = (
-        "unknown until a first run of this benchmark has finished" if expected is None else describe_duration(expected)
-    )
-    if expected is None and by_logs is not None:
+    if expected is not None:
+        told = describe_duration(expected)
+    elif by_logs is None:
+        told = "unknown until a first run of this benchmark has finished"
+    else:
         expected = by_logs
         told = f"{describe_duration(by_logs)} and its predictions, by nnU-Net's logs of earlier epochs with these plans"
     width = max((len(report.run.identifier) for report in asked), default=0)

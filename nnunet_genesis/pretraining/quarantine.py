@@ -208,9 +208,9 @@ class Quarantine:
     def _too_many(self, reason: str) -> DataError:
         lost = len(self.entries)
         first = next(iter(self.entries.values()), None)
-        limit = "" if lost > self.most_lost else f"{reason}: "
+        why = "" if lost > self.most_lost else f"{reason}: "
         return DataError(
-            f"{limit}{lost} of {self.num_cases} cases are damaged or gone ({100 * lost / self.num_cases:.1f} %, more"
+            f"{why}{lost} of {self.num_cases} cases are damaged or gone ({100 * lost / self.num_cases:.1f} %, more"
             f" than {100 * MOST_LOST_SHARE:.0f} % stop a run)"
             + (f"; the first is {first['case']}: {first['reason']}" if first else f": {reason}"),
             where=first["file"] if first else None,

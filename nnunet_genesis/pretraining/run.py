@@ -237,15 +237,13 @@ def _run(
     wrapped, optimizer = _set_up(fabric, network, config, options.device)
     state = TrainingState(step=0)
     if resumed is not None:
-        restore_learned(fabric, network, optimizer, resumed)
-        # Tensors that are where they belong take three times the weights, and would for days.
-        del resumed["network_weights"]
-        restore_progress(resumed.pop("training_state"), resumed["genesis"], state=state, fabric=fabric)
+        _restore(fabric, network, optimizer, resumed, state)
 
     total_steps = config.epochs * config.iterations_per_epoch
     patches = pretext.training_patches(sources, config)
+    replaced = quarantine.training(with_channels_drawn(patches, config), math.prod(pretext.patch_size))
     loader = build_loader(
-        replaced := quarantine.training(with_channels_drawn(patches, config), math.prod(pretext.patch_size)),
+        replaced,
         StepSampler(state.step, total_steps, config.batch_size, fabric.global_rank, fabric.world_size),
         workers=options.workers,
         pin_memory=options.device == "cuda",
@@ -337,6 +335,15 @@ def _start_record(
         total_steps=config.epochs * config.iterations_per_epoch,
         first_step=first_step,
     )
+
+
+def _restore(
+    fabric: Fabric, network: PretextNetwork, optimizer: Any, resumed: dict[str, Any], state: TrainingState
+) -> None:
+    """Go on where a checkpoint ends; only its ``genesis`` entry stays, as tensors take three times the weights."""
+    restore_learned(fabric, network, optimizer, resumed)
+    del resumed["network_weights"]
+    restore_progress(resumed.pop("training_state"), resumed["genesis"], state=state, fabric=fabric)
 
 
 def _measure_range(

@@ -46,13 +46,16 @@ def seed_dropout(seed: int, step: int, rank: int) -> None:
 
     They know only torch's global generators, which are seeded here, those of accelerators too.
     """
-    generator = np.random.default_rng([seed, int(Stream.DROPOUT), step, rank])
-    torch.manual_seed(int(generator.integers(1 << 62)))
+    _seed_torch(seed, Stream.DROPOUT, step, rank)
 
 
 @contextmanager
 def initial_weights(seed: int, stream: Stream, number: int = 0) -> Iterator[None]:
     """Let torch's initialisers, which know only the global generator, draw from one stream; it is put back after."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(numpy_generator(seed, stream, number).integers(1 << 62)))
+        _seed_torch(seed, stream, number)
         yield
+
+
+def _seed_torch(seed: int, stream: Stream, *numbers: int) -> None:
+    torch.manual_seed(int(np.random.default_rng([seed, int(stream), *numbers]).integers(1 << 62)))

@@ -119,12 +119,7 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
         """Say again what these weights began from and had seen: who types ``--c`` may expect another beginning."""
         if began.get("file"):
             self._log(f"this training began from {began['file']}")
-        leaks = Leaks(
-            list(began.get("validation_cases_seen_in_pretraining") or ()),
-            list(began.get("test_cases_seen_in_pretraining") or ()),
-            list(began.get("validation_cases_not_checked") or ()),
-            list(began.get("test_cases_not_checked") or ()),
-        )
+        leaks = Leaks.from_record(began)
         refuse_leaks(leaks, self.fold)
         for line in leaks.warnings(self.fold):
             self._log(line)

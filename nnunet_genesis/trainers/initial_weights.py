@@ -79,10 +79,7 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         "format": source.kind,
         "pretext": source.facts.get("method"),
         "pretraining_dataset": source.facts.get("dataset"),
-        "validation_cases_seen_in_pretraining": leaks.validation,
-        "test_cases_seen_in_pretraining": leaks.test,
-        "validation_cases_not_checked": leaks.unchecked,
-        "test_cases_not_checked": leaks.unchecked_test,
+        **leaks.as_record(),
         "differences_from_pretraining": differences,
         "transfer": report.as_dict(),
     }

@@ -20,6 +20,12 @@ REFUSE_VARIABLE = "nnUNet_genesis_refuse_leaks"
 `VALIDATION_ONLY`, images of imagesTs do not count."""
 VALIDATION_ONLY = "validation"
 MAX_READERS = 8
+_RECORDED = {
+    "validation": "validation_cases_seen_in_pretraining",
+    "test": "test_cases_seen_in_pretraining",
+    "unchecked": "validation_cases_not_checked",
+    "unchecked_test": "test_cases_not_checked",
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,15 @@ class Leaks:
     test: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     unchecked_test: list[str] = field(default_factory=list)
+
+    def as_record(self) -> dict[str, list[str]]:
+        """What ``genesis_init.json`` keeps of it."""
+        return {name: getattr(self, own) for own, name in _RECORDED.items()}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Leaks:
+        """Read what `as_record` gave; what an earlier version did not keep is empty."""
+        return cls(**{own: list(record.get(name) or ()) for own, name in _RECORDED.items()})
 
     def warnings(self, fold: int | str) -> list[str]:
         """Lines for the log."""
@@ -127,9 +142,9 @@ def refuse_leaks(leaks: Leaks, fold: int | str) -> None:
             mend=f"export {REFUSE_VARIABLE}=1, or unset {REFUSE_VARIABLE}",
         )
     found = leaks.warnings(fold)
-    # Fold "all" validates on what it trains on, and no flag excludes it.
-    flags = f"with --exclude-fold {fold}{without}" if fold != "all" else without.removeprefix(" and ") or "again"
     if found:
+        # Fold "all" validates on what it trains on, and no flag excludes it.
+        flags = f"with --exclude-fold {fold}{without}" if fold != "all" else without.removeprefix(" and ") or "again"
         raise SetupError(
             f"{REFUSE_VARIABLE} is set, and:\n" + "\n".join(f"    {line.removeprefix('WARNING: ')}" for line in found),
             mend=f"pretrain {flags}, or unset {REFUSE_VARIABLE}",

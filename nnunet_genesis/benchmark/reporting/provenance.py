@@ -164,10 +164,8 @@ def _facts(told: dict[str, Any]) -> str:
 
 def with_variables(command: str, places: dict[str, str]) -> str:
     """Write places as variables, but not where only their first letters agree, nor in quotes, where none would be."""
+    parts = re.split(r"""('[^']*'|"[^"]*")""", command)  # in those with even numbers nothing is quoted
     for name, place in places.items():
-        # In parts with even numbers nothing is quoted.
-        parts = re.split(r"""('[^']*'|"[^"]*")""", command)
         whole = rf"(?<![^=:\s]){re.escape(place)}(?=[/:\s]|$)"
         parts[::2] = [re.sub(whole, f"${{{name}}}", part) for part in parts[::2]]
-        command = "".join(parts)
-    return command
+    return "".join(parts)

@@ -75,9 +75,8 @@ def read_list(file: Path, flag: str = "--exclude") -> dict[str, int]:
         SetupError: If the file cannot be read.
     """
     try:
-        lines = file.read_text(
-            encoding="utf-8-sig"
-        ).splitlines()  # Windows may begin a text with a mark of its encoding
+        # Windows may begin a text with a mark of its encoding.
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise SetupError(f"{flag}: the list cannot be read ({error})", where=file, mend="give a text file") from error
     numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
