@@ -15,7 +15,6 @@ import shlex
 import socket
 import sys
 import time
-import warnings
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from json import loads
@@ -27,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.files import write_json
-from nnunet_genesis.storage import NO_LOCKS, storage_error
+from nnunet_genesis.storage import missing_locks, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,35 +133,31 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 def _acquire(folder: Path) -> FileLock | None:
     """Take the kernel's lock; None where the file system has none."""
-    note, lock = folder / NOTE_FILE, FileLock(folder / LOCK_FILE, timeout=0)
-    first, deadline, told = _touched(note), time.monotonic() + SECONDS_FOR_DEAD_HOLDERS, False
-    try:
-        while not _try(lock):
-            holder = _read(note)
-            is_alive = holder is not None and (holder.is_alive_here() or _touched(note) != first)
-            if is_alive or time.monotonic() > deadline:
-                raise _refusal(folder, holder)
-            if not told:
-                LOGGER.warning("waiting for the lock of %s on %s", holder or "another process", folder)
-                told = True
-            time.sleep(0.2)
-    except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
-            raise
+    missing = missing_locks(folder / LOCK_FILE)
+    if missing is not None:
         LOGGER.warning(
-            "%s: this file system has no locks (%s): do not start two pretrainings on it at once", folder, error
+            "%s: this file system has no locks (%s): do not start two pretrainings on it at once", folder, missing
         )
         return None
+    note, lock = folder / NOTE_FILE, FileLock(folder / LOCK_FILE, timeout=0)
+    first, deadline, told = _touched(note), time.monotonic() + SECONDS_FOR_DEAD_HOLDERS, False
+    while not _try(lock):
+        holder = _read(note)
+        is_alive = holder is not None and (holder.is_alive_here() or _touched(note) != first)
+        if is_alive or time.monotonic() > deadline:
+            raise _refusal(folder, holder)
+        if not told:
+            LOGGER.warning("waiting for the lock of %s on %s", holder or "another process", folder)
+            told = True
+        time.sleep(0.2)
     return lock
 
 
 def _try(lock: FileLock) -> bool:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some versions of filelock fall back to a file that outlives its process
-        try:
-            lock.acquire()
-        except Timeout:
-            return False
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
     return True
 
 

@@ -123,7 +123,7 @@ def test_loader_processes_of_a_dead_holder_are_waited_for(tmp_path: Path, caplog
 def test_a_number_that_another_process_got_since_is_not_taken_for_the_holder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_lock, "_try", without_kernel_locks)
+    without_kernel_locks(monkeypatch)
     with locked_folder(tmp_path):
         note = json.loads((tmp_path / NOTE_FILE).read_text())
         with pytest.raises(SetupError, match="another pretraining is writing"), locked_folder(tmp_path):
@@ -133,8 +133,21 @@ def test_a_number_that_another_process_got_since_is_not_taken_for_the_holder(
         pass
 
 
-def without_kernel_locks(_: object) -> bool:
-    raise OSError(NO_LOCKS[0], "Function not implemented")
+def without_kernel_locks(monkeypatch: pytest.MonkeyPatch, missing: int = NO_LOCKS[0]) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(missing, os.strerror(missing))
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", flock)
+
+
+@pytest.mark.parametrize("missing", NO_LOCKS)
+def test_a_file_system_without_locks_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, missing: int
+) -> None:
+    without_kernel_locks(monkeypatch, missing)
+    with locked_folder(tmp_path):
+        assert (tmp_path / NOTE_FILE).exists()
+    assert f"no locks ([Errno {missing}] {os.strerror(missing)}): do not start two pretrainings" in caplog.text
 
 
 @pytest.mark.parametrize("reach", ["kernel locks reach other hosts", "kernel locks stay on their host", "no locks"])
@@ -143,7 +156,7 @@ def test_a_holder_on_another_host_is_known_by_its_touch(
 ) -> None:
     monkeypatch.setattr(run_lock, "SECONDS_TO_WATCH", 1.0)
     if reach == "no locks":
-        monkeypatch.setattr(run_lock, "_try", without_kernel_locks)
+        without_kernel_locks(monkeypatch)
     unlock = ["unlock"] if reach == "kernel locks stay on their host" else []
     with holder(tmp_path, *unlock, host="node17") as other:
         with pytest.raises(SetupError, match=f"process {other.pid} on node17, started"), locked_folder(tmp_path):
