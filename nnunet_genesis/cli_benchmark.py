@@ -118,11 +118,11 @@ def _run(
 def _report(record: Record, folder: Path, *, waits_for_others: bool = False) -> int:
     from nnunet_genesis.benchmark.collect import collect, list_reports
     from nnunet_genesis.benchmark.overview import describe_failures, describe_runs
-    from nnunet_genesis.benchmark.record import locked, read_record
+    from nnunet_genesis.benchmark.record import locked_report, read_record
     from nnunet_genesis.benchmark.report import write_report
     from nnunet_genesis.benchmark.run_folder import State
 
-    with locked(folder):
+    with locked_report(folder):
         record = read_record(folder) or record  # another process may have added runs
         collect(folder, record)
         reports = list_reports(folder, record)

@@ -20,12 +20,13 @@ from nnunet_genesis.storage import missing_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 LOGGER = logging.getLogger("nnunet_genesis")
-RECORD_FILE, LOCK_FILE = "benchmark.json", ".lock"
+RECORD_FILE, LOCK_FILE, REPORT_LOCK_FILE = "benchmark.json", ".lock", ".report.lock"
 FORMAT_VERSION = 1
-LOCK_SECONDS = 300
+LOCK_SECONDS, REPORT_LOCK_SECONDS, SECONDS_BEFORE_TOLD = 300.0, 6 * 3600.0, 10.0
 
 
 @dataclass
@@ -134,8 +135,7 @@ def write_record(record: Record, folder: Path) -> None:
     write_json(record.as_dict(), folder / RECORD_FILE)
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> AbstractContextManager[None]:
     """Keep other processes from changing what all runs of a benchmark share; made where it does not exist.
 
     Where the file system has no locks, nothing keeps them from it, and a warning says so.
@@ -143,18 +143,43 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         SetupError: If another process keeps it for minutes.
     """
+    return _held(folder, LOCK_FILE, LOCK_SECONDS, "changing this benchmark")
+
+
+def locked_report(folder: Path) -> AbstractContextManager[None]:
+    """Keep other processes from writing the tables and the report of a benchmark, as `locked` does.
+
+    With many classes and runs they take minutes, and many jobs may end at once: nobody who plans waits for them, and
+    who writes them waits for hours.
+
+    Raises:
+        SetupError: If other processes keep it for longer.
+    """
+    return _held(folder, REPORT_LOCK_FILE, REPORT_LOCK_SECONDS, "writing the report of this benchmark")
+
+
+@contextmanager
+def _held(folder: Path, name: str, seconds: float, purpose: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    missing = missing_locks(folder / LOCK_FILE)
+    missing = missing_locks(folder / name)
     if missing is not None:
         LOGGER.warning("%s: this file system has no locks (%s): begin no two commands at once on it", folder, missing)
         yield
         return
+    lock = FileLock(folder / name, timeout=min(SECONDS_BEFORE_TOLD, seconds))
     try:
-        with FileLock(folder / LOCK_FILE, timeout=LOCK_SECONDS):
-            yield
+        try:
+            lock.acquire()
+        except Timeout:
+            LOGGER.warning("%s: waiting for another process that is %s", folder, purpose)
+            lock.acquire(timeout=seconds)
     except Timeout as error:
         raise SetupError(
-            f"another process has been changing this benchmark for {LOCK_SECONDS} seconds",
-            where=folder / LOCK_FILE,
+            f"another process has been {purpose} for {seconds / 60:.0f} minutes",
+            where=folder / name,
             mend="wait for it to end and run the command again",
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()

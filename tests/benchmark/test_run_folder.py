@@ -6,15 +6,18 @@ import os
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+import threading
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
+from nnunet_genesis.benchmark import record as benchmark_record
 from nnunet_genesis.benchmark.collect import EPOCHS_FILE, RESULTS_FILE, collect, list_reports, run_folder_of
 from nnunet_genesis.benchmark.command import Command
 from nnunet_genesis.benchmark.overview import describe_failures, describe_runs
-from nnunet_genesis.benchmark.record import Record, locked
+from nnunet_genesis.benchmark.record import Record, locked, locked_report
 from nnunet_genesis.benchmark.run_folder import RunFolder, State, try_lock
 from nnunet_genesis.benchmark.runs import Length, Subset, list_runs
 from nnunet_genesis.benchmark.scores import (
@@ -28,9 +31,11 @@ from nnunet_genesis.benchmark.scores import (
 )
 from nnunet_genesis.benchmark.settings import BenchmarkSettings
 from nnunet_genesis.benchmark.training import count_epochs, tail
+from nnunet_genesis.errors import SetupError
 from nnunet_genesis.storage import NO_LOCKS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SETTINGS = BenchmarkSettings(
@@ -139,6 +144,49 @@ def test_where_there_are_no_locks_one_command_runs_all_the_same(
     with locked(tmp_path):
         pass
     assert "this file system has no locks" in caplog.text
+
+
+def test_who_plans_does_not_wait_for_a_report(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with locked_report(tmp_path), locked(tmp_path):
+        pass
+    assert "waiting" not in caplog.text
+
+
+@pytest.mark.parametrize("lock", [locked, locked_report])
+def test_who_waits_for_another_process_is_told_and_goes_on_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: Callable[[Path], Any]
+) -> None:
+    monkeypatch.setattr(benchmark_record, "SECONDS_BEFORE_TOLD", 0.05)
+    taken, told = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with lock(tmp_path):
+            taken.set()
+            assert told.wait(60)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert taken.wait(60)
+    monkeypatch.setattr(benchmark_record, "LOGGER", SimpleNamespace(warning=lambda *_: told.set()))
+    with lock(tmp_path):
+        assert told.is_set()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("lock", "purpose"), [(locked, "changing this benchmark"), (locked_report, "writing the report of this benchmark")]
+)
+def test_who_waited_too_long_is_told_for_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: Callable[[Path], Any], purpose: str
+) -> None:
+    for name in ("SECONDS_BEFORE_TOLD", "LOCK_SECONDS", "REPORT_LOCK_SECONDS"):
+        monkeypatch.setattr(benchmark_record, name, 0.05)
+    with (
+        lock(tmp_path),
+        pytest.raises(SetupError, match=f"another process has been {purpose} for 0 minutes"),
+        lock(tmp_path),
+    ):
+        pass
 
 
 def test_a_checkpoint_that_was_cut_off_is_not_continued_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
