@@ -11,6 +11,7 @@ from nnunet_genesis.errors import SetupError
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.plans import read_channel_names
 from nnunet_genesis.trainers.differences import find_differences
+from nnunet_genesis.trainers.first_process import others_wait
 from nnunet_genesis.trainers.leaks import Leaks, find_leaks, refuse_leaks
 from nnunet_genesis.trainers.pretrained_file import CHECKPOINT_VARIABLE, find_pretrained_file
 from nnunet_genesis.transfer import MINIMUM_SHARE, TransferReport, load_weights, unwrap
@@ -63,7 +64,8 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         minimum_share=told_minimum_share(),
     )
     intensities = trainer.plans_manager.foreground_intensity_properties_per_channel
-    leaks = _find_leaks(trainer, source.facts)
+    with others_wait(trainer.print_to_log_file):  # with many images of other formats this takes long
+        leaks = _find_leaks(trainer, source.facts)
     refuse_leaks(leaks, trainer.fold)
     differences = find_differences(
         source.facts,
