@@ -11,7 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.errors import CheckpointError
-from nnunet_genesis.hub import CARD_NAME, FINAL_NAME, LOGGER, Address
+from nnunet_genesis.hub import CARD_NAME, FINAL_NAME, HUB_PREFIX, LOGGER, Address
 from nnunet_genesis.hub_errors import HUB_ERRORS, told
 from nnunet_genesis.model_card import model_card
 
@@ -57,16 +57,31 @@ def upload(file: Path, address: Address, *, private: bool) -> str:
 
 
 def without_case_names(genesis: Mapping[str, Any]) -> dict[str, Any]:
-    """Provenance whose cases are known by the hash of their voxels alone: names may be those of patients."""
+    """Provenance whose cases are known by the hash of their voxels alone, and files by their names, not their folders.
+
+    Names of cases may be those of patients, and folders are named after people, too.
+    """
     hashed = {
         key: {str(digest): str(digest) for digest in genesis[key].values()}
         for key in ("cases", "validation_cases")
         if isinstance(genesis.get(key), Mapping)
     }
-    nameless = {**genesis, **hashed, "excluded_cases": []}
+    nameless = {**genesis, **hashed, "excluded_cases": [], "quarantined_cases": []}
     if isinstance(genesis.get("config"), Mapping):
         nameless["config"] = {**genesis["config"], "exclude": ()}
-    return nameless
+    settings = ("config", "pretext_settings")
+    return {key: _without_folders(value) if key in settings else value for key, value in nameless.items()}
+
+
+def _without_folders(settings: Any) -> Any:
+    if not isinstance(settings, Mapping):
+        return settings
+    return {
+        key: Path(value).name
+        if key == "features" and isinstance(value, str) and not value.startswith(HUB_PREFIX)
+        else _without_folders(value)
+        for key, value in settings.items()
+    }
 
 
 def _check_repository(api: HfApi, file: Path, address: Address, *, private: bool) -> None:

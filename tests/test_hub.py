@@ -239,7 +239,13 @@ def provenance() -> dict[str, Any]:
         "cases": {"meier_hans": "ab", "liver_7": "cd"},
         "validation_cases": {"liver_8": "ef"},
         "excluded_cases": ["liver_9"],
-        "config": {"exclude": ("liver_9", "archive/meier_eva"), "pools": ("archive",)},
+        "quarantined_cases": ["meier_otto"],
+        "config": {
+            "exclude": ("liver_9", "archive/meier_eva"),
+            "pools": ("archive",),
+            "semantic_genesis": {"discovery": {"features": "/home/meier_paul/weights.pth", "num_classes": 44}},
+        },
+        "pretext_settings": {"discovery": {"features": "hf://ann/features"}},
         "package_versions": {"torch": "2.15.0"},
         "seed": 0,
         "epochs": 2,
@@ -265,8 +271,14 @@ def test_a_pushed_file_comes_back_and_its_card_tells_what_it_is_both_without_nam
     assert hub.push(file, "ann/new") == f"{server.url}/ann/new"
     returned = checkpoint.read(hub.resolve("hf://ann/new"))
     assert torch.equal(returned["network_weights"]["encoder.weight"], torch.ones(3))
-    changed = {"cases": {"ab": "ab", "cd": "cd"}, "validation_cases": {"ef": "ef"}, "excluded_cases": []}
-    changed["config"] = {"exclude": (), "pools": ("archive",)}
+    changed: dict[str, Any] = {
+        "cases": {"ab": "ab", "cd": "cd"},
+        "validation_cases": {"ef": "ef"},
+        "excluded_cases": [],
+    }
+    discovery = {"features": "weights.pth", "num_classes": 44}
+    changed["config"] = {"exclude": (), "pools": ("archive",), "semantic_genesis": {"discovery": discovery}}
+    changed["quarantined_cases"] = []
     assert returned["genesis"] == {**provenance(), **changed}, "cases are known by the hash of their voxels"
     assert [path.rsplit("/", 2)[-2] for path in server.asked("POST") if path.startswith("/api/models")] == [
         "preupload",
@@ -275,7 +287,7 @@ def test_a_pushed_file_comes_back_and_its_card_tells_what_it_is_both_without_nam
     repository = server.repositories["ann/new"]
     assert not repository.private
     sent = repository.commits[repository.refs["main"]]
-    for name in (b"meier_hans", b"liver_7", b"liver_8", b"liver_9"):
+    for name in (b"meier", b"liver_7", b"liver_8", b"liver_9"):
         assert not any(name in content for content in sent.values())
     text = sent["README.md"].decode()
     for fact in (
