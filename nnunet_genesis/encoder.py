@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shlex
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOGGER = logging.getLogger("nnunet_genesis")
+_INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 class PretrainedEncoder(nn.Module):
@@ -55,19 +57,42 @@ class PretrainedEncoder(nn.Module):
         self.description = dict(description)
         names = (f"{ENCODER_PREFIX}{name}" for name, _ in encoder.named_parameters())
         self._sizes_must_divide = encoder_family(names) == "residual"
+        # torch refuses to normalise an instance of one voxel: all that it holds would become 0.
+        self._needs_two_cells = any(isinstance(layer, _INSTANCE_NORMS) for layer in encoder.modules())
+
+    def fitting_size(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The size of an input that holds so many voxels and that the encoder takes.
+
+        Args:
+            size: Voxels per axis.
+
+        Returns:
+            Voxels per axis, the same where it takes them; for residual encoders multiples of the last stride; where one
+            voxel would be left at the deepest stage, two along the axis that comes nearest to it.
+        """
+        strides = self.strides[-1]
+        cells = [math.ceil(side / step) for side, step in zip(size, strides, strict=True)]
+        if self._needs_two_cells and math.prod(cells) == 1:
+            longest = max(range(len(cells)), key=lambda axis: size[axis] / strides[axis])
+            cells[longest] = 2
+            size = [*size[:longest], 2 * strides[longest], *size[longest + 1 :]]
+        if self._sizes_must_divide:
+            return tuple(count * step for count, step in zip(cells, strides, strict=True))
+        return tuple(size)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Compute the feature maps of all stages.
 
         Args:
             x: (batch, in_channels, *spatial), normalised as in the pretraining (`description`). Residual encoders need
-                spatial sizes that are multiples of the last stride, plain ones take any.
+                spatial sizes that are multiples of the last stride; with instance norm, any encoder needs more than one
+                voxel at its deepest stage. `fitting_size` gives such sizes.
 
         Returns:
             One (batch, channels[stage], *spatial divided by strides[stage], rounded up) tensor per stage.
 
         Raises:
-            SetupError: If the input has another number of axes or channels, or a size that the encoder cannot halve.
+            SetupError: If the input has another number of axes or channels, or a size that the encoder does not take.
         """
         if x.ndim != 2 + len(self.strides[0]) or x.shape[1] != self.in_channels:
             raise SetupError(
@@ -75,16 +100,22 @@ class PretrainedEncoder(nn.Module):
                 f" {len(self.strides[0])} spatial axes)",
                 mend="load_encoder(FILE, in_channels=N) adapts the first convolution to N channels",
             )
-        if self._sizes_must_divide and any(
-            size % step for size, step in zip(x.shape[2:], self.strides[-1], strict=True)
-        ):
-            raise SetupError(
-                f"the input's spatial size {tuple(x.shape[2:])} is no multiple of {self.strides[-1]}, which this"
-                " residual encoder needs",
-                mend="pad or crop the input to such a size",
-            )
+        self._check_size(tuple(x.shape[2:]))
         features: list[torch.Tensor] = self.encoder(x)
         return features
+
+    def _check_size(self, size: tuple[int, ...]) -> None:
+        fitting = self.fitting_size(size)
+        if fitting == size:
+            return
+        strides = self.strides[-1]
+        problem = (
+            f"is no multiple of {strides}, which this residual encoder needs"
+            if self._sizes_must_divide and any(side % step for side, step in zip(size, strides, strict=True))
+            else "leaves one voxel at the deepest stage, which instance norm cannot normalise; one axis must be longer"
+            f" than its stride in {strides}"
+        )
+        raise SetupError(f"the input's spatial size {size} {problem}", mend=f"pad the input, for instance to {fitting}")
 
 
 def load_encoder(file: str | Path, in_channels: int | None = None) -> PretrainedEncoder:

@@ -124,6 +124,47 @@ def test_a_residual_encoder_says_which_sizes_it_takes(tmp_path: Path) -> None:
         load_encoder(tmp_path / "a.pth")(torch.rand(1, 1, 17, 16, 16))
 
 
+@pytest.mark.parametrize(
+    ("residual", "strides", "small", "fitting"),
+    [
+        (False, None, (4, 4, 4), (8, 4, 4)),
+        (False, None, (3, 4, 1), (3, 8, 1)),
+        (False, [[1, 1, 1], [1, 2, 2], [1, 2, 2]], (1, 3, 4), (2, 3, 4)),
+        (True, None, (4, 4, 4), (8, 4, 4)),
+        (True, None, (2, 3, 2), (4, 8, 4)),
+        (True, None, (5, 3, 9), (8, 4, 12)),
+        (False, [[1, 1], [2, 2], [2, 2]], (2, 3), (2, 8)),
+    ],
+)
+def test_inputs_that_leave_one_voxel_are_told_with_a_size_that_fits(
+    tmp_path: Path, residual: bool, strides: list[list[int]] | None, small: tuple[int, ...], fitting: tuple[int, ...]
+) -> None:
+    write_checkpoint(tmp_path / "a.pth", architecture(residual=residual, strides=strides, dim=len(small)))
+    encoder = load_encoder(tmp_path / "a.pth").eval()
+    assert encoder.fitting_size(small) == fitting
+    assert encoder.fitting_size(fitting) == fitting
+    message = "is no multiple of" if residual and small != (4, 4, 4) else "leaves one voxel at the deepest stage"
+    with pytest.raises(SetupError, match=message) as raised:
+        encoder(torch.rand(1, 1, *small))
+    assert raised.value.mend == f"pad the input, for instance to {fitting}"
+    assert encoder(torch.rand(1, 1, *fitting))[-1][0, 0].numel() > 1
+
+
+def test_a_plain_encoder_takes_one_voxel_more_than_its_stride(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "a.pth", architecture())
+    encoder = load_encoder(tmp_path / "a.pth")
+    assert encoder.fitting_size((5, 4, 4)) == (5, 4, 4)
+    assert encoder(torch.rand(1, 1, 5, 4, 4))[-1].shape[2:] == (2, 1, 1)
+
+
+def test_an_encoder_without_instance_norm_takes_a_single_voxel(tmp_path: Path) -> None:
+    described = architecture()
+    described["arch_kwargs"]["norm_op"] = "torch.nn.modules.batchnorm.BatchNorm3d"
+    write_checkpoint(tmp_path / "a.pth", described)
+    encoder = load_encoder(tmp_path / "a.pth").eval()
+    assert encoder(torch.rand(1, 1, 4, 4, 4))[-1].shape[2:] == (1, 1, 1)
+
+
 def test_the_module_is_plain_trainable_and_the_same_in_both_modes(file: Path) -> None:
     encoder = load_encoder(file)
     image = torch.rand(1, 1, 16, 16, 16)

@@ -44,7 +44,7 @@ def compute_features(
         file: Anything that `load_encoder` reads.
         scans: The scans.
         boxes: (scans, 3, 2) foreground boxes.
-        crop_size: Voxels per axis of a patch; rounded up to what the encoder can halve.
+        crop_size: Voxels per axis of a patch; rounded up to whole cells of the encoder's deepest stage, two at least.
         planned: The plans of the scans.
         workers: Threads that read.
         show_progress: Whether to show a bar.
@@ -59,9 +59,8 @@ def compute_features(
     """
     encoder = load_encoder(file, in_channels=planned.num_channels).eval()
     check_fits(encoder, planned, file, "--features")
-    size = size_in_voxels(
-        [step * math.ceil(side / step) for side, step in zip(crop_size, encoder.strides[-1], strict=True)]
-    )
+    whole_cells = [step * math.ceil(side / step) for side, step in zip(crop_size, encoder.strides[-1], strict=True)]
+    size = size_in_voxels(encoder.fitting_size(whole_cells))
 
     def read(scan: int) -> torch.Tensor:
         low, high = boxes[scan, :, 0], boxes[scan, :, 1]

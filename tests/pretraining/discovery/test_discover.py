@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.image
 import numpy as np
@@ -183,13 +183,28 @@ def test_features_of_a_pretrained_encoder(tmp_path: Path, monkeypatch: pytest.Mo
         run(planned, sources, tmp_path, DiscoveryConfig(features=str(tmp_path / "missing.pth")))
 
 
-def write_encoder(file: Path, dim: int) -> None:
+@pytest.mark.parametrize("residual", [False, True])
+def test_features_of_an_encoder_whose_stride_is_longer_than_the_crops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, residual: bool
+) -> None:
+    write_dataset(tmp_path, coordinate_scans(10, (16, 48, 56), (2, 6, 6)), (8, 32, 32), monkeypatch)
+    planned, sources = open_written()
+    file = tmp_path / "encoder.safetensors"
+    write_encoder(file, dim=3, residual=residual, features=(4,) * 6)
+    found = run(planned, sources, tmp_path, DiscoveryConfig(num_classes=3, features=str(file)))
+    assert max(found.crop_size) < 32, "one cell of the encoder"
+    assert found.num_classes == 3
+
+
+def write_encoder(file: Path, dim: int, **description: Any) -> None:
     from nnunet_genesis import encoder_file
 
-    network = build(channels=3, dim=dim)
+    network = build(channels=3, dim=dim, **description)
     weights = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("encoder.")}
     weights = {name: tensor for name, tensor in weights.items() if ".all_modules." not in name}
-    file.write_bytes(encoder_file.to_bytes(weights, {"architecture": describe(dim=dim), "num_input_channels": 3}))
+    file.write_bytes(
+        encoder_file.to_bytes(weights, {"architecture": describe(dim=dim, **description), "num_input_channels": 3})
+    )
 
 
 def test_classes_are_shared_by_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
