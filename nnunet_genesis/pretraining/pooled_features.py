@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch.nn.functional import pad
 
 from nnunet_genesis.errors import SetupError
 
@@ -23,6 +24,9 @@ LOGGER = logging.getLogger("nnunet_genesis")
 def pool_deepest(encoder: PretrainedEncoder, patches: torch.Tensor) -> torch.Tensor:
     """Average the deepest stage over space.
 
+    Patches of a size that the encoder does not take are padded with zeros on both sides, as nnU-Net pads scans that are
+    smaller than a patch; the average is that of the padded patch.
+
     Args:
         encoder: Any.
         patches: (patches, channels, *spatial), normalised as in the pretraining.
@@ -30,6 +34,10 @@ def pool_deepest(encoder: PretrainedEncoder, patches: torch.Tensor) -> torch.Ten
     Returns:
         (patches, features).
     """
+    size = patches.shape[2:]
+    missing = [wanted - side for side, wanted in zip(size, encoder.fitting_size(size), strict=True)]
+    if any(missing):
+        patches = pad(patches, [part for count in reversed(missing) for part in (count // 2, count - count // 2)])
     deepest: torch.Tensor = encoder(patches)[-1]
     return deepest.flatten(2).mean(2)
 

@@ -76,12 +76,27 @@ def open_encoders(
         source = open_source(path)
         encoder = load_encoder(path, in_channels=planned.num_channels).eval()
         check_fits(encoder, planned, file, name)
+        padded = encoder.fitting_size(planned.patch_size)
+        if padded != planned.patch_size:
+            LOGGER.warning(
+                "%s: its encoder does not take patches of %s voxels: they are padded with zeros to %s, which blurs what"
+                " its features and those of random weights tell",
+                name,
+                planned.patch_size,
+                padded,
+            )
         seen = SeenScans.from_facts(source.facts)
         if not seen.is_told:
             LOGGER.warning(
                 "%s does not tell which scans it learned from: any of them may be among the test scans", name
             )
-        origin = {"file": str(file), "sha256": sha256_of_file(path), "kind": source.kind, "tells_cases": seen.is_told}
+        origin = {
+            "file": str(file),
+            "sha256": sha256_of_file(path),
+            "kind": source.kind,
+            "tells_cases": seen.is_told,
+            "input_size": list(padded),
+        }
         loaded.append(ProbedEncoder(name, encoder, seen, origin))
         alike = next((users for one, users in architectures if one.architecture == source.architecture), None)
         if alike is None:

@@ -15,9 +15,11 @@ from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.encoder import load_encoder
 from nnunet_genesis.interop import open_source
+from nnunet_genesis.networks import build_network
 from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining.case_files import read_whole
 from nnunet_genesis.pretraining.intensities import IntensityRange
+from nnunet_genesis.pretraining.pooled_features import pool_deepest
 from nnunet_genesis.pretraining.pretext_network import build_pretext_network
 from nnunet_genesis.pretraining.pretexts import build_pretext
 from nnunet_genesis.probing.encoders import initial_encoder, name_files
@@ -27,6 +29,7 @@ from tests.commands import genesis
 from tests.indices import written_index
 from tests.pools import write_pool
 from tests.preprocessed import DATASET, smooth_cases, write_dataset
+from tests.transfer.networks import describe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +56,7 @@ def write_checkpoint(file: Path, **facts: Any) -> Path:
     configuration = str(facts.get("configuration", "3d_fullres"))
     planned = load_planned_configuration("777", configuration=configuration)
     torch.manual_seed(5)
-    told = {
+    told: dict[str, Any] = {
         "format_version": checkpoint.FORMAT_VERSION,
         "pretext": "models-genesis",
         "dataset": DATASET,
@@ -64,7 +67,7 @@ def write_checkpoint(file: Path, **facts: Any) -> Path:
         "spacing": list(planned.spacing),
         **facts,
     }
-    network = planned.build_restoration_network()
+    network = build_network(told["architecture"], planned.num_channels, planned.num_channels)
     file.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write(file, {"network_weights": network.state_dict(), "genesis": told})
     return file
@@ -176,6 +179,30 @@ def test_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> N
     found = run(tmp_path, str(file), "--sources", "labelled", "ct", "--scans", "4", "--names", "ours")
     assert [one["name"] for one in found["encoders"]] == ["random weights", "ours"]
     assert found["patch_size"] == list(patch_size)
+
+
+@pytest.mark.parametrize(("residual", "padded"), [(True, (32, 64, 32)), (False, (8, 64, 16))])
+def test_patches_are_padded_for_an_encoder_whose_strides_do_not_divide_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    residual: bool,
+    padded: tuple[int, ...],
+) -> None:
+    write_sources(tmp_path, monkeypatch, smooth_cases(4, (8, 20, 20)), sharp_cases(4, (8, 20, 20)))
+    file = write_checkpoint(tmp_path / "a" / "checkpoint_final.pth", architecture=describe((4,) * 6, residual=residual))
+    found = run(tmp_path, str(file), "--sources", "labelled", "ct", "--scans", "4")
+    assert found["encoders"][1]["input_size"] == list(padded)
+    assert f"a: its encoder does not take patches of (8, 16, 16) voxels: they are padded with zeros to {padded}" in (
+        caplog.text
+    )
+    encoder = load_encoder(file).eval()
+    patch = torch.rand(2, 1, 8, 16, 16)
+    image = torch.zeros(2, 1, *padded)
+    begins = [(wide - side) // 2 for wide, side in zip(padded, (8, 16, 16), strict=True)]
+    z, y, x = (slice(begin, begin + side) for begin, side in zip(begins, (8, 16, 16), strict=True))
+    image[:, :, z, y, x] = patch
+    assert torch.equal(pool_deepest(encoder, patch), encoder(image)[-1].mean((2, 3, 4)))
 
 
 def test_the_first_panel_is_what_pretraining_with_this_seed_begins_with(
