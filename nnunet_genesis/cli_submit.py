@@ -19,12 +19,16 @@ _MODEL = (
     "model folder, or its name TRAINER__PLANS__CONFIGURATION in nnUNet_results/DATASET; several are averaged"
     " (default: what nnUNetv2_find_best_configuration recommended, else the only model that there is)"
 )
-_ONLY_OF = {
-    "msd": ("predictions", "task", "task_json", "label_map", "archive", "device", "npp", "nps"),
-    "grand-challenge": ("input_slug", "output_slug", "example"),
-    "ssl3d": ("checkpoint", "any_patch"),
+_MSD, _CONTAINER, _SSL3D = FORMATS
+_FORMATS_OF = {
+    **dict.fromkeys(("--predictions", "--task", "--task-json", "--label-map", "--archive"), (_MSD,)),
+    **dict.fromkeys(("-device", "-npp", "-nps"), (_MSD,)),
+    **dict.fromkeys(("--input-path", "--output-path", "--example"), (_CONTAINER,)),
+    **dict.fromkeys(("--model", "-tr", "-f", "-chk", "--postprocessing", "--no-postprocessing"), (_MSD, _CONTAINER)),
+    **dict.fromkeys(("--checkpoint", "--any-patch"), (_SSL3D,)),
 }
-"""Flags that mean something in one format only."""
+"""Flags that do not mean something in every format, and the formats where they do."""
+_NAMES = {"-tr": "trainer", "-f": "folds", "-chk": "checkpoint_name"}
 
 
 def add_submit_command(commands: Any) -> None:
@@ -47,7 +51,7 @@ def add_submit_command(commands: Any) -> None:
     add("-p", dest="plans", help="plans identifier of the model (ssl3d: of the pretraining)")
     add("-c", dest="configuration", help="configuration of the model (ssl3d: of the pretraining)")
     add("-f", dest="folds", nargs="+", help="folds, or all (default: 0 1 2 3 4, or all where it is the only one)")
-    add("-chk", dest="checkpoint_name", default="checkpoint_final.pth", help="default: %(default)s")
+    add("-chk", dest="checkpoint_name", help="default: checkpoint_final.pth")
     add("--postprocessing", type=Path, metavar="FILE", help="postprocessing.pkl (default: the model's own, if any)")
     add("--no-postprocessing", action="store_true", help="do not postprocess")
     msd = parser.add_argument_group("msd")
@@ -64,9 +68,12 @@ def add_submit_command(commands: Any) -> None:
     add("-nps", type=int, help="processes that export (default: 3)")
     container = parser.add_argument_group("grand-challenge")
     add = container.add_argument
-    add("--input-slug", action="append", metavar="SLUG", help="the challenge's input, once per channel, in their order")
-    add("--output-slug", metavar="SLUG", help="the challenge's output")
-    add("--example", metavar="CASE", help="case of imagesTs for the test script (default: the first)")
+    told = (
+        "path of the challenge's input socket, e.g. images/ct (not always its slug), once per channel, in their order"
+    )
+    add("--input-path", action="append", metavar="PATH", help=told)
+    add("--output-path", metavar="PATH", help="path of the challenge's output socket, e.g. images/liver")
+    add("--example", metavar="CASE", help="case for the test script (default: the first of imagesTs, else imagesTr)")
     pretraining = parser.add_argument_group("ssl3d")
     add = pretraining.add_argument
     add("--checkpoint", metavar="FILE", help="the pretraining, a path or hf:// (default: the finished one of DATASET)")
@@ -76,12 +83,12 @@ def add_submit_command(commands: Any) -> None:
 
 def _submit(options: argparse.Namespace) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    for name, flags in _ONLY_OF.items():
-        given = [flag for flag in flags if name != options.format and getattr(options, flag) is not None]
-        if given:
+    for flag, formats in _FORMATS_OF.items():
+        name = _NAMES.get(flag) or flag.lstrip("-").replace("-", "_")
+        if options.format not in formats and getattr(options, name) not in (None, [], False):
             raise SetupError(
-                f"--{given[0].replace('_', '-')} belongs to --format {name}, not to {options.format}",
-                mend=f"leave it out, or --format {name}",
+                f"{flag} belongs to --format {' and '.join(formats)}, not to {options.format}",
+                mend=f"leave it out, or --format {formats[0]}",
             )
     if options.dataset is None and not (options.format == "ssl3d" and options.checkpoint):
         raise SetupError("no DATASET is named", mend=f"genesis submit DATASET --format {options.format}")
@@ -101,7 +108,7 @@ def _output(options: argparse.Namespace, dataset_name: str) -> Path:
 
 
 def _choice(options: argparse.Namespace) -> Choice:
-    from nnunet_genesis.submission.models import Choice
+    from nnunet_genesis.submission.models import FINAL_CHECKPOINT, Choice
 
     return Choice(
         models=tuple(options.model),
@@ -109,7 +116,7 @@ def _choice(options: argparse.Namespace) -> Choice:
         plans=options.plans,
         configuration=options.configuration,
         folds=None if options.folds is None else tuple(options.folds),
-        checkpoint_name=options.checkpoint_name,
+        checkpoint_name=options.checkpoint_name or FINAL_CHECKPOINT,
     )
 
 
@@ -144,21 +151,22 @@ def _submit_msd(options: argparse.Namespace) -> list[Path]:
 
 
 def _submit_grand_challenge(options: argparse.Namespace) -> list[Path]:
+    from nnunet_genesis.pretraining.unlabeled.raw_datasets import find_raw_dataset
     from nnunet_genesis.submission.grand_challenge import ContainerOptions, write_container
-    from nnunet_genesis.submission.images import find_test_images
     from nnunet_genesis.submission.postprocessing import Postprocessing
 
-    if not options.output_slug:
+    if not options.output_path:
         raise SetupError(
-            "no --output-slug: the challenge's page for submissions names its output", mend="--output-slug SLUG"
+            "no --output-path: the challenge's page for submissions shows where its output belongs",
+            mend="--output-path images/NAME",
         )
     return write_container(
         ContainerOptions(
             dataset=options.dataset,
-            output=_output(options, find_test_images(options.dataset).dataset_name),
+            output=_output(options, find_raw_dataset(options.dataset).name),
             choice=_choice(options),
-            input_slugs=tuple(options.input_slug or ()),
-            output_slug=options.output_slug,
+            input_paths=tuple(options.input_path or ()),
+            output_path=options.output_path,
             postprocessing=Postprocessing(options.postprocessing, wanted=not options.no_postprocessing),
             example=options.example,
         ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import shlex
 import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -70,6 +71,16 @@ def read_safely(file: Path) -> dict[str, Any]:
         raise _unsafe(file, _first_line(error)) from error
     except CheckpointError:
         raise
+    except PermissionError as error:
+        raise CheckpointError(
+            "you may not read this file (permission denied)", where=file, mend=f"chmod u+r {shlex.quote(str(file))}"
+        ) from error
+    except MemoryError as error:
+        raise CheckpointError(
+            f"there is not enough memory to read this file of {file.stat().st_size / 1e6:.0f} MB",
+            where=file,
+            mend="close other programs, or use a machine with more memory",
+        ) from error
     except Exception as error:
         # Broken bytes make pickle, zipfile and torch raise nearly anything; there is no list.
         raise _damaged(file, _first_line(error)) from error

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from nnunet_genesis.errors import DataError
 from nnunet_genesis.submission.geometry import compare_grids
 from nnunet_genesis.submission.labels import describe_labels
-from nnunet_genesis.submission.volumes import IMAGE_ENDINGS, choose_library, read_grid, read_voxels
+from nnunet_genesis.submission.volumes import IMAGE_ENDINGS, Library, choose_library, read_grid, read_voxels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,13 +29,30 @@ class Verdict:
     Attributes:
         problems: A sentence each, none where it is sound.
         is_background: Whether no voxel has a label.
+        is_unreadable: Whether the prediction itself is missing, cut off or damaged.
+        is_on_sform: Whether it is on its image's grid as nibabel reads both, but not as SimpleITK does.
     """
 
     problems: list[str]
     is_background: bool = False
+    is_unreadable: bool = False
+    is_on_sform: bool = False
 
 
-def check_predictions(folder: Path, images: TestImages, labels: Mapping[int, str], *, show_progress: bool) -> list[str]:
+@dataclass(frozen=True)
+class Remarks:
+    """What is sound, and worth a look.
+
+    Attributes:
+        background_alone: Cases whose prediction has no label.
+        on_sform: Cases of which qform and sform differ, see `Verdict`.
+    """
+
+    background_alone: list[str]
+    on_sform: list[str]
+
+
+def check_predictions(folder: Path, images: TestImages, labels: Mapping[int, str], *, show_progress: bool) -> Remarks:
     """Make sure that a folder holds one sound prediction for each image, and none beside.
 
     Other files than images, such as those that nnU-Net leaves beside its predictions, are left alone.
@@ -45,9 +62,6 @@ def check_predictions(folder: Path, images: TestImages, labels: Mapping[int, str
         images: The images.
         labels: Values that a prediction may hold.
         show_progress: Whether to show a bar.
-
-    Returns:
-        Cases whose prediction is background alone: sound, and worth a look.
 
     Raises:
         DataError: Naming everything that is wrong.
@@ -70,7 +84,10 @@ def check_predictions(folder: Path, images: TestImages, labels: Mapping[int, str
             where=folder,
             mend=f"predict these cases of {images.folder} again (or remove what is too many), and run this again",
         )
-    return [case for case, verdict in verdicts.items() if verdict.is_background]
+    return Remarks(
+        [case for case, verdict in verdicts.items() if verdict.is_background],
+        [case for case, verdict in verdicts.items() if verdict.is_on_sform],
+    )
 
 
 def check_prediction(file: Path, image: Path, labels: Mapping[int, str]) -> Verdict:
@@ -82,14 +99,20 @@ def check_prediction(file: Path, image: Path, labels: Mapping[int, str]) -> Verd
         labels: Values that it may hold.
     """
     if not file.is_file():
-        return Verdict(["no prediction"])
+        return Verdict(["no prediction"], is_unreadable=True)
     try:
         library = choose_library(image)
         grid = read_grid(image, library)
-        voxels, own_grid = read_voxels(file, library)
     except DataError as error:
         return Verdict([f"{error.problem} ({error.where})"])
+    try:
+        voxels, own_grid = read_voxels(file, library)
+    except DataError as error:
+        return Verdict([f"{error.problem} ({error.where})"], is_unreadable=True)
     problems = compare_grids(grid, own_grid)
+    is_on_sform = bool(problems) and _agree_in_nibabel(file, image, library)
+    if is_on_sform:
+        problems = []
     if not np.issubdtype(voxels.dtype, np.integer):
         return Verdict([*problems, f"its voxels are {voxels.dtype}, and labels are integers"])
     values = {int(value) for value in np.unique(voxels)}
@@ -100,4 +123,18 @@ def check_prediction(file: Path, image: Path, labels: Mapping[int, str]) -> Verd
             f"it holds {', '.join(map(str, strange[:_SHOWN_VALUES]))}{more}, and dataset.json has"
             f" {describe_labels(labels)}"
         )
-    return Verdict(problems, is_background=values == {0})
+    return Verdict(problems, is_background=values == {0}, is_on_sform=is_on_sform)
+
+
+def _agree_in_nibabel(file: Path, image: Path, library: Library) -> bool:
+    """Whether two NIfTI files are on one grid where the sform counts.
+
+    nnU-Net's nibabel readers take it from the image and write it alone; SimpleITK takes the image's qform where both
+    are there, unless the sform is the scanner's.
+    """
+    if library is not Library.SIMPLEITK or not image.name.lower().endswith((".nii", ".nii.gz")):
+        return False
+    try:
+        return not compare_grids(read_grid(image, Library.NIBABEL), read_grid(file, Library.NIBABEL))
+    except DataError:
+        return False

@@ -13,29 +13,28 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import SimpleITK as sitk
-
 from nnunet_genesis._discovery import is_genesis_name
-from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.errors import SetupError
 from nnunet_genesis.export import STOCK_TRAINER, copy_for_prediction
 from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.plans import read_channel_names
-from nnunet_genesis.submission.container.predict import VOLUMES_IN_TIFF, read_plain
-from nnunet_genesis.submission.images import find_test_images
+from nnunet_genesis.submission.container_example import write_example
+from nnunet_genesis.submission.images import find_example
 from nnunet_genesis.submission.labels import read_labels
 from nnunet_genesis.submission.models import Choice, TrainedModel, choose_models
 from nnunet_genesis.submission.postprocessing import FILE_NAME as POSTPROCESSING_NAME
 from nnunet_genesis.submission.postprocessing import POSTPROCESS_AS_FOUND, Postprocessing, choose_postprocessing
 from nnunet_genesis.submission.provenance import describe_model, write_submission_json
-from nnunet_genesis.submission.requirements import pin_requirements
+from nnunet_genesis.submission.requirements import installed_from_elsewhere, is_part_of, pin_requirements
+from nnunet_genesis.submission.same_dataset import refuse_other_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nnunet_genesis.submission.images import TestImages
 
-_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_SOCKET_PATH = re.compile(r"images(/[\w.-]*\w)+")
 _SCRIPTS = ("predict.py", "check_output.py")
 _TEMPLATES = {
     "Dockerfile.in": "Dockerfile",
@@ -53,17 +52,18 @@ class ContainerOptions:
         dataset: Name or id of the raw dataset.
         output: New folder.
         choice: Which models predict.
-        input_slugs: Of the challenge's input sockets, one per channel, in the order of the channels.
-        output_slug: Of the challenge's output socket.
+        input_paths: Where the platform puts the challenge's inputs, e.g. ``images/ct``: one per channel, in the order
+            of the channels.
+        output_path: Where it takes the output from, e.g. ``images/liver``.
         postprocessing: Which postprocessing follows.
-        example: Case of imagesTs that the test script predicts; None takes the first.
+        example: Case that the test script predicts; None takes the first of imagesTs, else of imagesTr.
     """
 
     dataset: str
     output: Path
     choice: Choice
-    input_slugs: tuple[str, ...]
-    output_slug: str
+    input_paths: tuple[str, ...]
+    output_path: str
     postprocessing: Postprocessing = POSTPROCESS_AS_FOUND
     example: str | None = None
 
@@ -81,24 +81,30 @@ def write_container(options: ContainerOptions, say: Callable[[str], None]) -> li
     Raises:
         GenesisError: If anything is missing or does not fit; then there is no folder.
     """
-    images = find_test_images(options.dataset)
-    _check_slugs(options, images)
-    example = options.example or min(images.cases)
-    if example not in images.cases:
-        raise SetupError(
-            f"--example {example}: no such case", where=images.folder, mend=f"--example {min(images.cases)}"
-        )
+    images = find_example(options.dataset, options.example)
+    example = next(iter(images.cases))
+    inputs, output = _socket_paths(options, images)
     models = choose_models(images.dataset_name, options.choice)
+    refuse_other_dataset(models, images)
     trainers = {model.folder: _trainer_in_container(model) for top in models for model in top.stages()}
     postprocessing = choose_postprocessing(options.postprocessing, models)
     refuse_used_folder(options.output, "the container")
     say(f"postprocessing: {postprocessing or 'none (nnUNetv2_find_best_configuration determines one)'}")
+    requirements = pin_requirements("nnunetv2")
+    others = installed_from_elsewhere(requirements)
+    if others:
+        say(
+            "WARNING: not from the package index, which requirements.txt names: "
+            + ", ".join(others)
+            + "; put their addresses into requirements.txt if the container needs them as they are here"
+        )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.output.parent, prefix=f".{options.output.name}.") as temporary:
         folder = Path(temporary) / "context"
         app = folder / "app"
         app.mkdir(parents=True)
-        config = _config(options, images, models)
+        config = {"inputs": inputs, "output": output, **_describe_models(images, models)}
+        write_example(folder / "test" / "input", images.cases[example], inputs, config["image_reader_writer"])
         for number, model in enumerate(config["models"]):
             source = Path(model.pop("source"))
             checkpoints = [source / f"fold_{fold}" / model["checkpoint"] for fold in model["folds"]]
@@ -109,9 +115,7 @@ def write_container(options: ContainerOptions, say: Callable[[str], None]) -> li
             config["postprocessing"] = POSTPROCESSING_NAME
             shutil.copyfile(postprocessing, app / POSTPROCESSING_NAME)
         (app / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        _write_scripts(folder, _image_name(images.dataset_name))
-        inputs = folder / "test" / "input" / "images"
-        _write_example(inputs, images.cases[example], options.input_slugs, config["image_reader_writer"])
+        _write_scripts(folder, _image_name(images.dataset_name), requirements)
         told = {
             "format": "grand-challenge",
             "dataset": images.dataset_name,
@@ -135,25 +139,34 @@ def write_container(options: ContainerOptions, say: Callable[[str], None]) -> li
     return [options.output / name for name in ("Dockerfile", "requirements.txt", "test_run.sh", "save.sh")]
 
 
-def _check_slugs(options: ContainerOptions, images: TestImages) -> None:
+def _socket_paths(options: ContainerOptions, images: TestImages) -> tuple[list[str], str]:
     channels = read_channel_names(images.dataset_json)
     names = [str(channels[key]) for key in sorted(channels, key=int)]
     if all(len(files) == 1 for files in images.cases.values()):
         names = [" ".join(names)]  # colours are in one file
-    if len(options.input_slugs) != len(names):
+    if len(options.input_paths) != len(names):
         raise SetupError(
-            f"{len(options.input_slugs)} --input-slug, and the dataset has {len(names)} channel(s): {', '.join(names)}",
-            mend="name the challenge's sockets in the order of the channels: "
-            + " ".join(f"--input-slug {_as_slug(name)}" for name in names),
+            f"{len(options.input_paths)} --input-path, and the dataset has {len(names)} channel(s): {', '.join(names)}",
+            mend="name the paths of the challenge's sockets in the order of the channels, for example "
+            + " ".join(f"--input-path images/{_as_slug(name)}" for name in names),
         )
-    for slug in (*options.input_slugs, options.output_slug):
-        if not _SLUG.fullmatch(slug):
-            raise SetupError(
-                f"'{slug}' is no slug of grand-challenge.org: small letters, digits and single hyphens",
-                mend=f"e.g. {_as_slug(slug)}; the challenge's page for submissions lists them",
-            )
-    if len(set(options.input_slugs)) < len(options.input_slugs):
-        raise SetupError("two channels have the same --input-slug", mend="name one socket per channel")
+    inputs = [_socket_path(path, "--input-path") for path in options.input_paths]
+    if len(set(inputs)) < len(inputs):
+        raise SetupError("two channels have the same --input-path", mend="name one socket per channel")
+    return inputs, _socket_path(options.output_path, "--output-path")
+
+
+def _socket_path(text: str, flag: str) -> str:
+    """The path of a socket, also where it was copied with the folder before and the name of a file behind it."""
+    path = re.sub(r"^/?(input|output)/", "", text).rstrip("/")
+    path = re.sub(r"/[^/]*\.(mha|tiff?)$", "", path)
+    if not _SOCKET_PATH.fullmatch(path):
+        raise SetupError(
+            f"{flag} {text}: no path of a socket for images on grand-challenge.org",
+            mend=f"{flag} images/{_as_slug(text.removeprefix('images/'))}, if that is what the challenge's page for"
+            " submissions shows: a socket's path is not always its slug (that of ct-image is images/ct)",
+        )
+    return path
 
 
 def _as_slug(name: str) -> str:
@@ -174,7 +187,7 @@ def _trainer_in_container(model: TrainedModel) -> str:
 
     folder = Path(nnunetv2.__path__[0]) / "training" / "nnUNetTrainer"
     found = recursive_find_python_class(str(folder), trainer, "nnunetv2.training.nnUNetTrainer")
-    if found is None or not found.__module__.startswith("nnunetv2."):
+    if found is None or not found.__module__.startswith("nnunetv2.") or not is_part_of("nnunetv2", found):
         raise SetupError(
             f"the trainer {trainer} is neither nnU-Net's nor ours: the container would not know it",
             where=model.folder,
@@ -183,7 +196,7 @@ def _trainer_in_container(model: TrainedModel) -> str:
     return trainer
 
 
-def _config(options: ContainerOptions, images: TestImages, models: Sequence[TrainedModel]) -> dict[str, Any]:
+def _describe_models(images: TestImages, models: Sequence[TrainedModel]) -> dict[str, Any]:
     members = [model.folder for model in models]
     stages: list[TrainedModel] = []
     for stage in (stage for model in models for stage in model.stages()):
@@ -191,8 +204,6 @@ def _config(options: ContainerOptions, images: TestImages, models: Sequence[Trai
             stages.append(stage)
     places = {stage.folder: number for number, stage in enumerate(stages)}
     return {
-        "input_slugs": list(options.input_slugs),
-        "output_slug": options.output_slug,
         "file_ending": images.ending,
         "image_reader_writer": read_json(models[0].folder / "plans.json").get("image_reader_writer"),
         "labels": sorted(read_labels(images.dataset_json)),
@@ -210,7 +221,7 @@ def _config(options: ContainerOptions, images: TestImages, models: Sequence[Trai
     }
 
 
-def _write_scripts(folder: Path, image_name: str) -> None:
+def _write_scripts(folder: Path, image_name: str, requirements: Sequence[str]) -> None:
     source = resources.files("nnunet_genesis.submission.container")
     values = {"@IMAGE@": image_name, "@PYTHON@": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for name in _SCRIPTS:
@@ -222,50 +233,9 @@ def _write_scripts(folder: Path, image_name: str) -> None:
         _write_text(folder / target, text)
         if target.endswith(".sh"):
             (folder / target).chmod(0o755)
-    _write_text(folder / "requirements.txt", "\n".join(pin_requirements("nnunetv2")) + "\n")
+    _write_text(folder / "requirements.txt", "\n".join(requirements) + "\n")
 
 
 def _write_text(file: Path, text: str) -> None:
     """Linux runs it, wherever it is written."""
     file.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _write_example(folder: Path, channels: Sequence[Path], slugs: Sequence[str], reader: str | None) -> None:
-    """The case as the platform would hand it in: .mha, under one name in each socket's folder.
-
-    Args:
-        folder: Gets a folder per socket.
-        channels: Files of the case.
-        slugs: Of the sockets.
-        reader: nnU-Net's, by the plans.
-    """
-    for channel, slug in zip(channels, slugs, strict=True):
-        (folder / slug).mkdir(parents=True)
-        if reader == VOLUMES_IN_TIFF:
-            sitk.WriteImage(_read_tiff(channel), str(folder / slug / "example.mha"), True)
-        elif channel.name.endswith((".tif", ".tiff")):
-            shutil.copyfile(channel, folder / slug / f"example{channel.suffix}")
-        else:
-            sitk.WriteImage(read_plain(channel), str(folder / slug / "example.mha"), True)
-
-
-def _read_tiff(file: Path) -> sitk.Image:
-    """A volume with the spacing that nnU-Net reads from CASE.json beside it, 1 mm where there is none.
-
-    Raises:
-        DataError: If that file tells no spacing.
-    """
-    import tifffile
-
-    image = sitk.GetImageFromArray(tifffile.imread(file))
-    beside = file.with_name(f"{file.stem.rpartition('_')[0]}.json")
-    if beside.is_file():
-        try:
-            image.SetSpacing([float(mm) for mm in reversed(read_json(beside)["spacing"])])
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise DataError(
-                f"no spacing of a volume ({type(error).__name__}: {error})",
-                where=beside,
-                mend='write {"spacing": [3.0, 0.5, 0.5]}: millimetres, slices first',
-            ) from error
-    return image

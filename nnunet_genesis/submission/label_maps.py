@@ -11,6 +11,7 @@ import numpy as np
 from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.submission.labels import describe_labels, has_regions, read_labels
+from nnunet_genesis.submission.volumes import Library, choose_library
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +49,7 @@ def find_label_map(images: TestImages, words: Sequence[str], task_json: Path | N
             where=task_json,
             mend="give the file in the folder that was downloaded, e.g. Task03_Liver/dataset.json",
         ) from error
-    own = {f"{case}{images.ending}" for case in images.cases}
+    own = {images.archived_name(case) for case in images.cases}
     if tests and tests != own:
         raise DataError(
             "\n    ".join(
@@ -131,3 +132,29 @@ def apply_label_map(voxels: npt.NDArray[np.generic], label_map: Mapping[int, int
     for predicted, wanted in label_map.items():
         table[predicted] = wanted
     return table[voxels.astype(np.int64)]
+
+
+def rewrite_labels(file: Path, target: Path, label_map: Mapping[int, int]) -> None:
+    """Write a segmentation anew as NIfTI, with other labels on the same grid.
+
+    Args:
+        file: A volume.
+        target: New ``.nii.gz``.
+        label_map: Predicted to challenge's.
+    """
+    library = choose_library(file)
+    if library is Library.NIBABEL:  # sheared axes
+        import nibabel
+
+        before: Any = nibabel.load(file)
+        voxels = apply_label_map(np.asanyarray(before.dataobj), label_map)
+        header = before.header.copy()
+        header.set_data_dtype(voxels.dtype)
+        nibabel.save(type(before)(voxels, before.affine, header), target)
+        return
+    import SimpleITK as sitk
+
+    image = sitk.ReadImage(str(file))
+    after = sitk.GetImageFromArray(apply_label_map(sitk.GetArrayFromImage(image), label_map))
+    after.CopyInformation(image)
+    sitk.WriteImage(after, str(target), True)

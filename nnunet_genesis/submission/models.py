@@ -11,7 +11,7 @@ from nnunet_genesis.json_reading import read_json, read_json_object
 from nnunet_genesis.nnunet_folders import folder_from_environment
 from nnunet_genesis.plans_checks import is_plain_name
 
-_MEND = "put it back: nnUNetv2_train writes it when it begins"
+MEND_MODEL = "put it back: nnUNetv2_train writes it when it begins"
 FIVE_FOLDS = ("0", "1", "2", "3", "4")
 FINAL_CHECKPOINT = "checkpoint_final.pth"
 RECOMMENDATION = "inference_information.json"
@@ -145,8 +145,8 @@ def _open_model(folder: Path, folds: tuple[str, ...] | None, checkpoint_name: st
         raise SetupError(
             "no model folder of nnU-Net (TRAINER__PLANS__CONFIGURATION)", where=folder, mend=f"there are: {there}"
         )
-    plans = read_json_object(folder / "plans.json", _MEND)
-    read_json_object(folder / "dataset.json", _MEND)
+    plans = read_json_object(folder / "plans.json", MEND_MODEL)
+    read_json_object(folder / "dataset.json", MEND_MODEL)
     trained = sorted(file.parent.name.removeprefix("fold_") for file in folder.glob(f"fold_*/{checkpoint_name}"))
     if folds is None:
         folds = ("all",) if trained == ["all"] else FIVE_FOLDS
@@ -179,8 +179,8 @@ def _previous_stage(plans: dict[str, Any], folder: Path) -> Path | None:
         raise SetupError(
             f"the plans cannot be used: {type(error).__name__}: {str(error)[:200]}",
             where=folder / "plans.json",
-            mend=_MEND,
+            mend=MEND_MODEL,
         ) from error
     if stage is not None and not is_plain_name(stage):
-        raise SetupError(f"the previous stage {stage!r:.100} is no name", where=folder / "plans.json", mend=_MEND)
+        raise SetupError(f"the previous stage {stage!r:.100} is no name", where=folder / "plans.json", mend=MEND_MODEL)
     return None if stage is None else folder.parent / f"{trainer}__{identifier}__{stage}"

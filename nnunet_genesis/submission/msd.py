@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.checkpoint import sha256_of_file
-from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.errors import SetupError
 from nnunet_genesis.submission.archive import refuse_existing, write_archive
 from nnunet_genesis.submission.checks import check_predictions
 from nnunet_genesis.submission.geometry import TOLERANCES
 from nnunet_genesis.submission.images import find_test_images
-from nnunet_genesis.submission.label_maps import apply_label_map, find_label_map
+from nnunet_genesis.submission.label_maps import find_label_map, rewrite_labels
 from nnunet_genesis.submission.labels import read_labels
 from nnunet_genesis.submission.models import Choice, TrainedModel, choose_models
 from nnunet_genesis.submission.picture import draw_contact_sheet
 from nnunet_genesis.submission.postprocessing import POSTPROCESS_AS_FOUND, Postprocessing, choose_postprocessing
 from nnunet_genesis.submission.prediction import Machine, describe_inputs, plan_steps, run_steps
 from nnunet_genesis.submission.provenance import FILE_NAME, describe_model, seen_test_cases, write_submission_json
+from nnunet_genesis.submission.same_dataset import refuse_other_dataset
 from nnunet_genesis.submission.tasks import task_name
 from nnunet_genesis.submission.volumes import FLAT_ENDINGS
 
@@ -89,9 +90,22 @@ def submit_msd(options: MsdOptions, say: Callable[[str], None]) -> list[Path]:
         say(f"WARNING: the Decathlon takes .nii.gz; the archive will hold {images.ending}, as the dataset has it")
     if merged:
         say("WARNING: the label map makes one label of several")
+    if any(predicted != wanted for predicted, wanted in label_map.items()) and images.ending.endswith(FLAT_ENDINGS):
+        raise SetupError(
+            f"labels of {images.ending} files are not rewritten here",
+            where=images.folder,
+            mend=f"leave --label-map and --task-json out, and map the labels in a copy of the predictions: {task}/CASE"
+            f"{images.ending} is how the archive holds them",
+        )
     folder, origin = _find_predictions(options, images, say)
     labels = read_labels(images.dataset_json)
-    empty = check_predictions(folder, images, labels, show_progress=True)
+    remarks = check_predictions(folder, images, labels, show_progress=True)
+    empty = remarks.background_alone
+    if remarks.on_sform:
+        say(
+            f"WARNING: qform and sform of {len(remarks.on_sform)} of {len(images.cases)} images differ, the first is"
+            f" {remarks.on_sform[0]}: their predictions are on the grid of the sform, which SimpleITK does not read"
+        )
     if empty:
         say(f"WARNING: {len(empty)} of {len(images.cases)} predictions hold background alone: {', '.join(empty)}")
     options.output.mkdir(parents=True, exist_ok=True)
@@ -114,6 +128,7 @@ def submit_msd(options: MsdOptions, say: Callable[[str], None]) -> list[Path]:
         "label_map": {str(key): value for key, value in label_map.items()},
         "cases": cases,
         "background_alone": empty,
+        "qform_and_sform_differ": remarks.on_sform,
         "predictions": str(folder),
         **origin,
         "tolerances": TOLERANCES,
@@ -137,6 +152,7 @@ def _find_predictions(
     models: tuple[TrainedModel, ...] = ()
     if given is None or options.choice.says_something:
         models = choose_models(images.dataset_name, options.choice)
+        refuse_other_dataset(models, images)
     told = [describe_model(model) for model in models]
     seen = seen_test_cases(told)
     if seen:
@@ -169,26 +185,10 @@ def _entries(folder: Path, images: TestImages, label_map: Mapping[int, int], map
     names = [f"{case}{images.ending}" for case in images.cases]
     if all(predicted == wanted for predicted, wanted in label_map.items()) and images.ending in _AS_THEY_ARE:
         return {name: folder / name for name in names}
-    if images.ending.endswith(FLAT_ENDINGS):
-        raise SetupError(
-            f"--label-map cannot rewrite {images.ending}", mend="map the labels before, and use --predictions FOLDER"
-        )
-    import SimpleITK as sitk
-
     entries = {}
     for case, name in zip(images.cases, names, strict=True):
-        try:
-            before = sitk.ReadImage(str(folder / name))
-        except RuntimeError as error:
-            raise DataError(
-                "SimpleITK, which rewrites labels, cannot read this file",
-                where=folder / name,
-                mend="map the labels before, and use --predictions FOLDER",
-            ) from error
-        after = sitk.GetImageFromArray(apply_label_map(sitk.GetArrayFromImage(before), label_map))
-        after.CopyInformation(before)
-        target = mapped / f"{case}.nii.gz"
-        sitk.WriteImage(after, str(target), True)
+        target = mapped / images.archived_name(case)
+        rewrite_labels(folder / name, target, label_map)
         entries[target.name] = target
     return entries
 

@@ -114,7 +114,7 @@ def _read_oriented(file: Path, library: Library) -> tuple[npt.NDArray[Any], tupl
 
 
 def _draw(panel: Any, part: _Slice, drawn: Sequence[int]) -> None:
-    low, high = np.percentile(part.image, (0.5, 99.5))
+    low, high = np.percentile(part.image.astype(float), (0.5, 99.5))  # images of one bit, too
     overlay = np.zeros((*part.labels.shape, 4))
     for value in drawn:
         overlay[part.labels == value] = (*to_rgba(_color(value))[:3], _OPACITY)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.checkpoint import sha256_of_file
-from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.errors import DataError, GenesisError, SetupError
 from nnunet_genesis.executables import find_executable
 from nnunet_genesis.files import write_json
 from nnunet_genesis.json_reading import read_json
-from nnunet_genesis.submission.checks import check_prediction
+from nnunet_genesis.submission.checks import Verdict, check_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -126,6 +126,7 @@ def run_steps(
 
     Raises:
         SetupError: If the folder holds predictions of other models or images.
+        DataError: If a prediction is whole, but not sound.
         GenesisError: If a command fails.
     """
     _check_made_by(folder, made_by)
@@ -203,20 +204,37 @@ def _check_made_by(folder: Path, made_by: Mapping[str, Any]) -> None:
 def _clear(step: Step, images: TestImages, labels: Mapping[int, str], *, all_of_them: bool) -> list[str]:
     """Remove predictions of an earlier, interrupted run that are not whole; return the cases that are missing.
 
-    nnU-Net keeps a file that is there, even if it is half of one.
+    nnU-Net keeps a file that is there, even if it is half of one. What is whole, but not sound, would be predicted in
+    the same way again: it stays, and its cause is to be found.
     """
     step.output.mkdir(parents=True, exist_ok=True)
-    missing = []
+    missing, parts_of, unsound = [], {}, []
     for case, files in images.cases.items():
         prediction = step.output / f"{case}{images.ending}"
         parts = [step.output / f"{case}{suffix}" for suffix in (".npz", ".pkl")] if step.keeps_probabilities else []
         whole = prediction.exists() and all(part.exists() for part in parts)
-        problems = check_prediction(prediction, files[0], labels).problems if whole else ["incomplete"]
-        if not problems and (step.continues or not all_of_them):
+        verdict = (
+            check_prediction(prediction, files[0], labels) if whole else Verdict(["incomplete"], is_unreadable=True)
+        )
+        made_anew = all_of_them and not step.continues
+        if not verdict.problems and not made_anew:
+            continue
+        if not verdict.is_unreadable and not made_anew:
+            unsound += [f"{case}: {problem}" for problem in verdict.problems]
             continue
         missing.append(case)
-        if prediction.exists() and problems:
-            LOGGER.warning("%s: %s; it is predicted again", prediction, "; ".join(problems))
-        for file in (prediction, *parts):
+        parts_of[case] = (prediction, *parts)
+        if prediction.exists() and verdict.problems:
+            LOGGER.warning("%s: %s; it is predicted again", prediction, "; ".join(verdict.problems))
+    if unsound:
+        raise DataError(
+            f"{len(unsound)} problem(s) with predictions that are whole; nothing was removed or predicted:\n"
+            + "\n".join(f"    {problem}" for problem in unsound),
+            where=step.output,
+            mend="mend the cause (the images, dataset.json, or the model that is meant), then delete these predictions"
+            " and run the same command again",
+        )
+    for made in parts_of.values():
+        for file in made:
             file.unlink(missing_ok=True)
     return missing

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _CUDA = ("nvidia-", "cuda-", "triton", "pytorch-triton")
 """Torch pins these itself, to other versions in each of its builds."""
@@ -42,3 +49,34 @@ def pin_requirements(package: str) -> list[str]:
             if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras or {""}):
                 waiting.append((canonicalize_name(needed.name), frozenset(needed.extras)))
     return [f"{name}=={version}" for name, version in sorted(pinned.items())]
+
+
+def installed_from_elsewhere(lines: Sequence[str]) -> list[str]:
+    """Which of the pinned packages were not installed from a package index, and so may differ from what it has.
+
+    Args:
+        lines: From `pin_requirements`.
+
+    Returns:
+        ``name (where it was installed from)``, sorted.
+    """
+    told = []
+    for name in (line.partition("==")[0] for line in lines):
+        text = distribution(name).read_text("direct_url.json")
+        if text:
+            told.append(f"{name} ({json.loads(text).get('url', 'a file')})")
+    return sorted(told)
+
+
+def is_part_of(package: str, found: type) -> bool:
+    """Whether a class is in one of the files that a package was installed with; True where it was not by a copy.
+
+    Args:
+        package: An installed distribution.
+        found: A class of it, or one that somebody put into its folder.
+    """
+    files = distribution(package).files
+    own = {Path(str(distribution(package).locate_file(file))).resolve() for file in files or ()}
+    source = Path(inspect.getfile(found)).resolve()
+    is_editable = not any(file.suffix == ".py" and file.parent.name == package for file in own)
+    return is_editable or source in own

@@ -125,7 +125,7 @@ def read_voxels(file: Path, library: Library) -> tuple[npt.NDArray[np.generic], 
         DataError: If the file cannot be read, or ends before its time.
     """
     try:
-        _check_length(file)
+        check_length(file)
         if library is Library.SIMPLEITK:
             import SimpleITK as sitk
 
@@ -144,8 +144,12 @@ def read_voxels(file: Path, library: Library) -> tuple[npt.NDArray[np.generic], 
     return array, Grid(array.shape[::-1])
 
 
-def _check_length(file: Path) -> None:
-    """Notice a file that was cut off where ITK fills what is missing with whatever it has: NIfTI and GIPL."""
+def check_length(file: Path) -> None:
+    """Notice a file that was cut off where ITK fills what is missing with whatever it has: NIfTI and GIPL.
+
+    Raises:
+        EOFError: If bytes are missing. Libraries raise others of theirs where they cannot read the file at all.
+    """
     name = file.name.lower()
     if name.endswith((".nii", ".nii.gz")):
         import nibabel

@@ -141,7 +141,7 @@ def test_the_recommended_model_and_its_postprocessing_are_used(
     assert told["postprocessing"]["file"] == best["postprocessing_file"]
     submitted = sorted((output / "predictions" / "postprocessed").glob("*.nii.gz"))
     assert [told["cases"][file.name]["sha256"] for file in submitted] == [sha256_of_file(file) for file in submitted]
-    slugs = ("--input-slug", "t1-brain-mri", "--output-slug", "hippocampus")
+    slugs = ("--input-path", "images/t1-brain-mri", "--output-path", "images/hippocampus")
     hippocampus.run("genesis", "submit", "4", "--format", "grand-challenge", "--output", str(container), *slugs)
     assert (container / "app" / "postprocessing.pkl").is_file()
     produced = run_container(container, bare_python, tmp_path / "produced")
@@ -156,7 +156,7 @@ def test_a_container_of_an_ensemble_predicts_what_nnunet_predicts(
     second = sorted((ensemble / "predictions" / "ensemble").glob("*.nii.gz"))[1]
     hippocampus.run(
         "genesis", "submit", "4", "--format", "grand-challenge", "--output", str(container), "--model", *models,
-        "-f", "0", "--input-slug", "t1-brain-mri", "--output-slug", "hippocampus", "--example",
+        "-f", "0", "--input-path", "images/t1-brain-mri", "--output-path", "images/hippocampus", "--example",
         second.name.removesuffix(".nii.gz"),
     )  # fmt: skip
     produced = run_container(container, bare_python, tmp_path / "produced")

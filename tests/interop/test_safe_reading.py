@@ -286,3 +286,24 @@ def test_other_files_are_told_apart(file: Path, tmp_path: Path) -> None:
         tar.addfile(tarfile.TarInfo("storages"))
     with pytest.raises(CheckpointError, match="no file of torch"):
         read_safely(file)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (PermissionError(13, "Permission denied"), "you may not read this file"),
+        (MemoryError(), "there is not enough memory"),
+    ],
+)
+def test_what_is_not_the_files_fault_is_not_called_damage(
+    file: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str
+) -> None:
+    torch.save({"weight": torch.zeros(3)}, file)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(CheckpointError, match=expected) as caught:
+        read_safely(file)
+    assert "damaged" not in str(caught.value)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
 
 import torch
 
 from tests.preprocessed import tiny_plans
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 def write_model(results: Path, name: str, *, folds: tuple[str, ...] = ("0",), previous: str | None = None) -> Path:
-    """``TRAINER__PLANS__CONFIGURATION`` with small checkpoints that nothing can be predicted with.
+    """``TRAINER__PLANS__CONFIGURATION`` with small checkpoints that nothing can be predicted with, of the raw dataset.
 
     Args:
         results: ``nnUNet_results/DATASET``.
@@ -38,5 +36,6 @@ def write_model(results: Path, name: str, *, folds: tuple[str, ...] = ("0",), pr
         }
         torch.save(content, folder / f"fold_{fold}" / "checkpoint_final.pth")
     (folder / "plans.json").write_text(json.dumps(plans))
-    (folder / "dataset.json").write_text("{}")
+    raw = Path(os.environ["nnUNet_raw"], results.name, "dataset.json") if "nnUNet_raw" in os.environ else None
+    (folder / "dataset.json").write_text(raw.read_text() if raw is not None and raw.is_file() else "{}")
     return folder

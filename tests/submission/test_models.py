@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nnunet_genesis.errors import GenesisError, SetupError
+from nnunet_genesis.errors import DataError, GenesisError, SetupError
 from nnunet_genesis.submission.images import TestImages
 from nnunet_genesis.submission.models import Choice, choose_models
 from nnunet_genesis.submission.postprocessing import find_postprocessing
@@ -137,6 +137,35 @@ def test_whole_predictions_are_not_made_again(tmp_path: Path) -> None:
         run_steps(tmp_path / "work", [needs_more], found, labels, made_by={}, say=lines.append)
     with pytest.raises(SetupError, match="predictions of another submission; what differs: images"):
         run_steps(tmp_path / "work", [step], found, labels, made_by={"images": {}}, say=lines.append)
+
+
+def test_predictions_that_are_whole_but_not_sound_stay_and_those_that_are_cut_off_are_made_again(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "work" / "model"
+    output.mkdir(parents=True)
+    (tmp_path / "work" / "made_by.json").write_text("{}")
+    images = {case: (tmp_path / f"{case}_0000.nii.gz",) for case in ("a", "b", "c")}
+    for case, (image,) in images.items():
+        write_blob(image, (4, 5, 6), 90, (1.0, 1.0, 1.0))
+        write_blob(output / f"{case}.nii.gz", (4, 5, 6), 3 if case == "a" else 1, (1.0, 1.0, 1.0))
+    cut_off = output / "c.nii.gz"
+    cut_off.write_bytes(cut_off.read_bytes()[:-20])
+    before = {file: file.read_bytes() for file in output.iterdir()}
+    found = TestImages("Dataset003_Liver", tmp_path, {}, ".nii.gz", images)
+    step = Step(("false",), output, continues=True)
+
+    def run(labels: dict[int, str]) -> None:
+        run_steps(tmp_path / "work", [step], found, labels, made_by={}, say=lambda _: None)
+
+    with pytest.raises(DataError, match=r"1 problem\(s\) with predictions that are whole.*\n    a: it holds 3, and"):
+        run({0: "background", 1: "liver"})
+    assert {file: file.read_bytes() for file in output.iterdir()} == before
+    with pytest.raises(GenesisError, match="exit status 1"):
+        run({0: "background", 1: "liver", 3: "tumour"})
+    assert {file: file.read_bytes() for file in output.iterdir()} == {
+        file: content for file, content in before.items() if file != cut_off
+    }
 
 
 def test_test_images_that_the_first_stage_of_a_cascade_saw_are_told(results: Path) -> None:

@@ -10,13 +10,15 @@ import shutil
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnunet_genesis.submission.label_maps import rewrite_labels
 from tests.commands import genesis
+from tests.submission.models import write_model
 from tests.submission.written import CASES, LABELS, real_hippocampus, write_blob, write_json, write_prediction
 
 if TYPE_CHECKING:
@@ -279,7 +281,7 @@ def test_rounding_of_headers_is_forgiven(folders: tuple[Path, Path]) -> None:
         (["--task", "Liver"], "--task Liver: no name of a task"),
         (["--task-json", "nowhere.json"], "--task-json: no dataset.json of the Decathlon (FileNotFoundError"),
         (["--task-json", "x", "--label-map", "1=1"], "--label-map and --task-json both"),
-        (["--input-slug", "mri"], "--input-slug belongs to --format grand-challenge, not to msd"),
+        (["--input-path", "mri"], "--input-path belongs to --format grand-challenge, not to msd"),
         (["--any-patch"], "--any-patch belongs to --format ssl3d"),
         (["--predictions", "nowhere"], "--predictions: no such folder"),
         (["-npp", "0"], "-npp 0: must be at least 1"),
@@ -290,6 +292,108 @@ def test_mistakes_in_the_call(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], flags: list[str], expected: str
 ) -> None:
     assert expected in refused(capsys, "4", "--format", "msd", "--predictions", folders[1], *flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["ssl3d", "-tr", "nnUNetTrainer"], "-tr belongs to --format msd and grand-challenge, not to ssl3d"),
+        (["ssl3d", "--no-postprocessing"], "--no-postprocessing belongs to --format msd and grand-challenge"),
+        (["grand-challenge", "-device", "cpu"], "-device belongs to --format msd, not to grand-challenge"),
+    ],
+)
+def test_flags_of_other_formats(capsys: pytest.CaptureFixture[str], flags: list[str], expected: str) -> None:
+    assert submit("4", "--format", *flags) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_files_that_nnunet_would_leave_out_or_take_for_images_are_told(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, predictions = folders
+    write_json(dataset, LABELS)
+    images = dataset / "imagesTs"
+    original = images / f"{CASES[0]}_0000.nii.gz"
+    for name in ("hippocampus_9.nii.gz", "hippocampus_8_000.nii.gz", "hippocampus_7_0000.nii", "._a_0000.nii.gz"):
+        shutil.copy(original, images / name)
+    (images / "readme.txt").write_text("of no matter")
+    message = refused(capsys, "4", "--format", "msd", "--predictions", predictions)
+    for name in ("hippocampus_9.nii.gz", "hippocampus_8_000.nii.gz", "hippocampus_7_0000.nii"):
+        assert f"    {name}: not named CASE_0000.nii.gz, so that nnU-Net would leave it out" in message
+    assert "    ._a_0000.nii.gz: a hidden file, which nnU-Net would take for an image" in message
+    assert "readme" not in message
+
+
+@pytest.mark.parametrize("changed", ["labels", "channels", "ending"])
+def test_a_model_whose_outputs_mean_something_else_is_refused(
+    folders: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changed: str,
+) -> None:
+    dataset, predictions = folders
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "nnUNet_results"))
+    model = write_model(tmp_path / "nnUNet_results" / dataset.name, "nnUNetTrainer__P__3d_fullres")
+    command = ("4", "--format", "msd", "--predictions", predictions, "-tr", "nnUNetTrainer", "-f", "0")
+    swapped = {"background": 0, "Posterior": 1, "Anterior": 2}
+    write_json(
+        model,
+        swapped if changed == "labels" else LABELS,
+        channels=2 if changed == "channels" else 1,
+        ending=".nrrd" if changed == "ending" else ".nii.gz",
+    )
+    message = refused(capsys, *command)
+    assert "the model was not trained with the dataset.json that the raw dataset has now" in message
+    told = {
+        "labels": f"labels: the model {swapped}, the raw dataset {LABELS}",
+        "channels": "number of channels: the model 2, the raw dataset 1",
+        "ending": "file_ending: the model .nrrd, the raw dataset .nii.gz",
+    }
+    assert [line.strip() for line in message.splitlines() if line.startswith("    ")] == [told[changed]]
+    write_json(model, LABELS)
+    assert submit(*command) == 0
+
+
+def test_predictions_on_the_sform_of_an_image_whose_qform_differs_are_taken_and_told(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As nnU-Net's NibabelIO reads and writes them."""
+    import nibabel
+
+    dataset, predictions = folders
+    file = dataset / "imagesTs" / f"{CASES[0]}_0000.nii.gz"
+    image: Any = nibabel.load(file)
+    voxels = np.asanyarray(image.dataobj)
+    sform = np.diag([1.0, 1.0, 1.0, 1.0])
+    sform[:3, 3] = 5, 6, 7
+    image = type(image)(voxels, None)
+    image.set_qform(np.diag([-1.0, -1.0, 1.0, 1.0]), code=1)
+    image.set_sform(sform, code=2)
+    nibabel.save(image, file)
+    prediction: Any = nibabel.load(predictions / f"{CASES[0]}.nii.gz")
+    labels = np.asanyarray(prediction.dataobj)
+    nibabel.save(type(prediction)(labels, sform), predictions / f"{CASES[0]}.nii.gz")
+    assert submit("4", "--format", "msd", "--predictions", predictions, "--output", "out") == 0
+    assert f"qform and sform of 1 of 3 images differ, the first is {CASES[0]}" in capsys.readouterr().out
+    assert json.loads(Path("out/submission.json").read_text())["qform_and_sform_differ"] == [CASES[0]]
+    sform[0, 3] += 1
+    nibabel.save(type(prediction)(labels, sform), predictions / f"{CASES[0]}.nii.gz")
+    assert submit("4", "--format", "msd", "--predictions", predictions, "--output", "other") == 1
+    assert f"{CASES[0]}: its origin" in capsys.readouterr().err
+
+
+def test_labels_of_sheared_volumes_are_mapped(tmp_path: Path) -> None:
+    import nibabel
+
+    affine = np.array([[1.0, 0.3, 0, 4], [0, 1, 0, 5], [0, 0, 2, 6], [0, 0, 0, 1]])
+    voxels = np.random.default_rng(0).integers(0, 3, (5, 6, 7)).astype(np.uint8)
+    image: Any = nibabel.nifti1.Nifti1Image
+    nibabel.save(image(voxels, affine), tmp_path / "before.nii.gz")
+    rewrite_labels(tmp_path / "before.nii.gz", tmp_path / "after.nii.gz", {0: 0, 1: 300, 2: 1})
+    after: Any = nibabel.load(tmp_path / "after.nii.gz")
+    np.testing.assert_array_equal(np.asanyarray(after.dataobj), np.array([0, 300, 1])[voxels])
+    np.testing.assert_allclose(after.affine, affine, atol=1e-6)
 
 
 def test_mistakes_in_the_dataset(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -340,7 +444,10 @@ def test_other_volumes_become_nifti(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_json(dataset, {"background": 0, "spleen": 1}, ending=ending)
     write_blob(dataset / "imagesTs" / f"spleen_1_0000{ending}", (6, 9, 7), 200, (0.7, 0.8, 5.0))
     write_blob(predictions / f"spleen_1{ending}", (6, 9, 7), 1, (0.7, 0.8, 5.0))
-    assert submit("9", "--format", "msd", "--predictions", predictions, "--output", "out") == 0
+    challenge = tmp_path / "challenge.json"
+    challenge.write_text(json.dumps({"labels": {"0": "background", "1": "spleen"}, "test": ["./t/spleen_1.nii.gz"]}))
+    command = ("9", "--format", "msd", "--predictions", predictions, "--task-json", challenge)
+    assert submit(*command, "--output", "out") == 0
     with zipfile.ZipFile("out/Task09_Spleen.zip") as opened:
         opened.extractall(tmp_path)
     archived = sitk.ReadImage(str(tmp_path / "Task09_Spleen" / "spleen_1.nii.gz"))
@@ -371,6 +478,24 @@ def test_flat_images_keep_their_format(
     with zipfile.ZipFile("out/Task120_RoadSegmentation.zip") as opened:
         archived = images.imread(io.BytesIO(opened.read(f"Task120_RoadSegmentation/img-1{ending}")))
     np.testing.assert_array_equal(archived, prediction)
+    assert submit(*command, "--output", "other", "--label-map", "1=5") == 1
+    assert f"labels of {ending} files are not rewritten here" in capsys.readouterr().err
     images.imsave(predictions / f"img-1{ending}", prediction.T, check_contrast=False)
     assert submit(*command, "--output", "other") == 1
     assert "its axes are in another order" in capsys.readouterr().err
+
+
+def test_images_of_one_bit_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    dataset, predictions = tmp_path / "Dataset121_Letters", tmp_path / "predicted"
+    (dataset / "imagesTs").mkdir(parents=True)
+    predictions.mkdir()
+    write_json(dataset, {"background": 0, "ink": 1}, ending=".png")
+    page = np.random.default_rng(0).integers(0, 2, (20, 30), dtype=np.uint8)
+    Image.fromarray(page.astype(bool)).save(dataset / "imagesTs" / "page_0000.png")
+    Image.fromarray(page).save(predictions / "page.png")
+    assert submit("121", "--format", "msd", "--predictions", predictions, "--output", "out") == 0
+    assert Path("out/Task121_Letters.png").read_bytes().startswith(b"\x89PNG")

@@ -24,6 +24,23 @@ def find_raw_images(dataset_name_or_id: str, part: str) -> tuple[str, Path]:
     Raises:
         SetupError: If ``nnUNet_raw``, the dataset or the folder is missing.
     """
+    dataset = find_raw_dataset(dataset_name_or_id)
+    if not (dataset / part).is_dir():
+        raise SetupError(
+            f"{dataset.name} has no folder {part}", where=dataset, mend=f"put the scans into {part}, or use -i FOLDER"
+        )
+    return dataset.name, dataset / part
+
+
+def find_raw_dataset(dataset_name_or_id: str) -> Path:
+    """Find the folder of a raw dataset.
+
+    Args:
+        dataset_name_or_id: ``Dataset012_ChestCT`` or ``12``.
+
+    Raises:
+        SetupError: If ``nnUNet_raw`` or the dataset is missing, or if several have the id.
+    """
     raw = folder_from_environment("nnUNet_raw", must_exist=False)
     if is_dataset_name(dataset_name_or_id):
         found = [dataset_name_or_id] if (raw / dataset_name_or_id).is_dir() else []
@@ -46,9 +63,4 @@ def find_raw_images(dataset_name_or_id: str, part: str) -> tuple[str, Path]:
             where=raw,
             mend="give the name",
         )
-    dataset = raw / found[0]
-    if not (dataset / part).is_dir():
-        raise SetupError(
-            f"{dataset.name} has no folder {part}", where=dataset, mend=f"put the scans into {part}, or use -i FOLDER"
-        )
-    return dataset.name, dataset / part
+    return raw / found[0]

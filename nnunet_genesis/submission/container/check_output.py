@@ -14,12 +14,10 @@ TOLERANCE = 1e-4
 def find_problems(config_file: Path, input_folder: Path, output_folder: Path) -> list[str]:
     """Tell what is wrong with the output; nothing where it is sound."""
     config = json.loads(config_file.read_text())
-    results = sorted((output_folder / "images" / config["output_slug"]).glob("*"))
-    images = sorted((input_folder / "images" / config["input_slugs"][0]).glob("*"))
+    results = sorted((output_folder / config["output"]).glob("*"))
+    images = sorted((input_folder / config["inputs"][0]).glob("*"))
     if len(results) != 1 or results[0].suffix != ".mha":
-        return [
-            f"{output_folder} must hold images/{config['output_slug']}/NAME.mha, and holds {list(map(str, results))}"
-        ]
+        return [f"{output_folder} must hold {config['output']}/NAME.mha, and holds {list(map(str, results))}"]
     result, image = sitk.ReadImage(str(results[0])), sitk.ReadImage(str(images[0]))
     problems = []
     if images[0].name.split(".")[0] != results[0].name.split(".")[0]:

@@ -57,19 +57,19 @@ def read_postprocessing(file: Path) -> Any:
         return _Postprocessing(stream).load()
 
 
-def find_images(folder: Path, slugs: list[str]) -> list[Path]:
-    """Find the image of each channel: the only one in ``images/SLUG``.
+def find_images(folder: Path, paths: list[str]) -> list[Path]:
+    """Find the image of each channel: the only one at the path of its socket, e.g. ``images/ct``.
 
     Raises:
         JobError: If one is missing, or there are several.
     """
     images = folder / "images"
     found = []
-    for slug in slugs:
-        files = sorted(file for file in (images / slug).glob("*") if file.name.lower().endswith(READABLE))
+    for path in paths:
+        files = sorted(file for file in (folder / path).glob("*") if file.name.lower().endswith(READABLE))
         if len(files) != 1:
             there = ", ".join(sorted(entry.name for entry in images.glob("*"))) or "nothing"
-            raise JobError(f"{images / slug} must hold one image, and holds {len(files)}; in {images} there is {there}")
+            raise JobError(f"{folder / path} must hold one image, and holds {len(files)}; in {images} there is {there}")
         found.append(files[0])
     return found
 
@@ -185,7 +185,7 @@ def main() -> int:
     options = parser.parse_args()
     config = json.loads((HERE / "config.json").read_text())
     try:
-        images = find_images(options.input, config["input_slugs"])
+        images = find_images(options.input, config["inputs"])
         import torch
 
         device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -198,7 +198,7 @@ def main() -> int:
                 hand_over_spacing(images[0], work / "case.json")
             segmentation = predict(config, channels, work, device)
             name = next(images[0].name[: -len(e)] for e in READABLE if images[0].name.lower().endswith(e))
-            target = options.output / "images" / config["output_slug"] / f"{name}.mha"
+            target = options.output / config["output"] / f"{name}.mha"
             write_result(segmentation, images[0], target)
     except JobError as error:
         sys.stderr.write(f"error: {error}\n")
