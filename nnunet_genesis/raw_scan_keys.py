@@ -85,11 +85,19 @@ def read_scan_keys(
         SetupError: If ``nnUNet_raw``, the dataset or a case in it is missing.
         DataError: If an image cannot be read.
     """
+    there = find_raw_cases(dataset_name, part)
+    missing = sorted(set(cases or ()) - set(there))
+    if missing:
+        raise SetupError(
+            f"{len(missing)} case(s) have no raw images, the first is {missing[0]}",
+            where=_open_dataset(dataset_name)[0] / part,
+            mend="put the raw images back, or point nnUNet_raw to where they are",
+        )
     found = try_scan_keys(dataset_name, part, cases, cache_file=cache_file, workers=workers)
     for case, why in found.unreadable.items():
         raise DataError(
             f"the raw images of case {case} cannot be read ({why})",
-            where=find_raw_cases(dataset_name, part)[case][0],
+            where=there[case][0],
             mend="nnUNetv2_plan_and_preprocess --verify_dataset_integrity finds such cases",
         )
     return found.keys
@@ -115,23 +123,16 @@ def try_scan_keys(
         shapes: Only images of these shapes are read (`shape_part`); an image of another shape cannot be equal.
 
     Raises:
-        SetupError: If ``nnUNet_raw``, the dataset or a case in it is missing.
+        SetupError: If ``nnUNet_raw`` or the dataset is missing.
     """
     check_upstream("raw")
     there = find_raw_cases(dataset_name, part)
     wanted = sorted(there if cases is None else cases)
-    missing = [case for case in wanted if case not in there]
-    if missing:
-        raise SetupError(
-            f"{len(missing)} case(s) have no raw images, the first is {missing[0]}",
-            where=_open_dataset(dataset_name)[0] / part,
-            mend="put the raw images back, or point nnUNet_raw to where they are",
-        )
     known = _read_cache(cache_file)
     keys: dict[str, str] = {}
-    unreadable: dict[str, str] = {}
+    unreadable = {case: f"there is no raw image of it in {part}" for case in wanted if case not in there}
     pending: dict[str, list[list[Any]]] = {}
-    for case in wanted:
+    for case in (case for case in wanted if case in there):
         try:
             signature = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in there[case]]
         except OSError as error:  # a link to nothing, for example

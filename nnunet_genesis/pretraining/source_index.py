@@ -55,15 +55,17 @@ def _read_raw(planned: PlannedConfiguration, cases: Sequence[str], workers: int)
     try:
         raw = try_scan_keys(planned.dataset_name, "imagesTr", cases, cache_file=cache_file, workers=workers)
     except SetupError as error:
-        raw, problem = ScanKeys({}), error.problem
+        raw, number, problem = ScanKeys({}), len(cases), error.problem
     else:
         first = next(iter(sorted(raw.unreadable.items())), None)
-        problem = f"{len(raw.unreadable)} cannot be read, the first is {first[0]}: {first[1]}" if first else ""
+        number, problem = len(raw.unreadable), f"the first is {first[0]}: {first[1]}" if first else ""
     if problem:
         LOGGER.warning(
-            "%s: the raw images cannot be compared (%s): an equal scan elsewhere is found only if it was preprocessed"
-            " to equal voxels in every channel",
+            "%s: the raw images of %d of %d cases cannot be compared (%s): a scan elsewhere that equals one of these is"
+            " found only if it was preprocessed to equal voxels in every channel",
             planned.dataset_name,
+            number,
+            len(cases),
             problem,
         )
     return raw.keys

@@ -164,7 +164,20 @@ def test_without_raw_images_preprocessed_voxels_are_compared_and_it_is_said(
     write_pool(load_planned_configuration("777"), "archive", {**OTHERS, "patient_9": CASES["case_003"]})
     _, pool = open_all(pools=("archive",), exclude_fold=0)
     assert pool.excluded == ("patient_9",)
-    assert "the raw images cannot be compared" in caplog.text
+    assert f"the raw images of {len(CASES)} of {len(CASES)} cases cannot be compared" in caplog.text
+
+
+def test_one_missing_raw_image_hides_no_other_scan(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_raw(dataset, {case: image * 7 for case, image in CASES.items() if case != "case_001"})
+    write_splits(dataset, "case_003")
+    turned = np.ascontiguousarray(CASES["case_003"][:, :, ::-1] * 7)
+    repeated = CASES["case_004"] * 7
+    write_pool(load_planned_configuration("777"), "archive", {**OTHERS, "patient_9": turned, "repeated": repeated})
+    _, pool = open_all(pools=("archive",), exclude_fold=0)
+    assert (pool.excluded, pool.repeated) == (("patient_9",), ("repeated",))
+    assert (
+        f"the raw images of 1 of {len(CASES)} cases cannot be compared (the first is case_001: there is" in caplog.text
+    )
 
 
 def test_validation_cases_stay_out_of_pools_where_labelled_cases_are_not_used(dataset: Path) -> None:

@@ -146,6 +146,16 @@ def test_a_file_that_was_pushed_without_names_and_keys_is_not_taken_for_clean(
     assert re.search(expected, leaks.warnings(0)[0])
 
 
+def test_a_missing_image_hides_no_leak_and_is_told(raw: Path, tmp_path: Path) -> None:
+    for file in (raw / "imagesTr").glob("prostate_1_*"):
+        file.unlink()
+    leaks = find(tmp_path, facts_of("Dataset900_Archive", key(SCANS["prostate_2"])), *SCANS)
+    assert leaks.validation == ["prostate_2"]
+    assert leaks.unchecked == [
+        "1 image(s) of imagesTr cannot be read, the first is prostate_1: there is no raw image of it in imagesTr"
+    ]
+
+
 @pytest.mark.parametrize("damage", ["link to nothing", "junk of a Mac", "truncated"])
 def test_a_broken_image_hides_no_leak_and_is_told(raw: Path, tmp_path: Path, damage: str) -> None:
     test_file = raw / "imagesTs" / "seen_0000.nii.gz"
