@@ -76,6 +76,7 @@ def _probe(options: argparse.Namespace) -> int:
     from nnunet_genesis.interop import open_source
     from nnunet_genesis.plans import load_planned_configuration
     from nnunet_genesis.pretraining.modalities import parse_modalities
+    from nnunet_genesis.probing.encoders import learned_single_channel
     from nnunet_genesis.probing.projection import require_umap
     from nnunet_genesis.probing.run import ProbeConfig, run_probe
 
@@ -99,7 +100,11 @@ def _probe(options: argparse.Namespace) -> int:
     refuse_used_folder(output, "the probe")
     result = run_probe(
         planned,
-        resolve_probe_sources(options.sources or _learned_sources(facts, planned), planned),
+        resolve_probe_sources(
+            options.sources or _learned_sources(facts, planned),
+            planned,
+            single_channel=learned_single_channel(facts, planned),
+        ),
         config,
         files=options.checkpoints,
         names=options.names or (),
@@ -122,12 +127,15 @@ def _probe(options: argparse.Namespace) -> int:
     return 0
 
 
-def resolve_probe_sources(names: Sequence[str], planned: PlannedConfiguration) -> PretrainingConfig:
+def resolve_probe_sources(
+    names: Sequence[str], planned: PlannedConfiguration, *, single_channel: bool = False
+) -> PretrainingConfig:
     """Settings that name these sources.
 
     Args:
         names: "labelled" or the dataset itself, pools, names or ids of datasets.
         planned: The dataset's plans.
+        single_channel: Whether patches show one channel of their scan, as in a pretraining with ``--single-channel``.
 
     Raises:
         SetupError: If there is no source of a name.
@@ -157,7 +165,12 @@ def resolve_probe_sources(names: Sequence[str], planned: PlannedConfiguration) -
             own, datasets = (True, datasets) if full == planned.dataset_name else (own, [*datasets, full])
     # Which pretext is named has no influence on the sources.
     return PretrainingConfig(
-        pretext="models-genesis", batch_size=1, labelled=own, pools=tuple(pools), datasets=tuple(datasets)
+        pretext="models-genesis",
+        batch_size=1,
+        labelled=own,
+        pools=tuple(pools),
+        datasets=tuple(datasets),
+        single_channel=single_channel,
     )
 
 

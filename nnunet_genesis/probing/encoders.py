@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from nnunet_genesis.interop import open_source
 from nnunet_genesis.networks import build_source_network
 from nnunet_genesis.pretraining.pooled_features import check_fits
 from nnunet_genesis.pretraining.seeds import Stream, initial_weights
+from nnunet_genesis.pretraining.single_channel import single_channel_plans
 from nnunet_genesis.probing.seen_scans import SeenScans
 
 if TYPE_CHECKING:
@@ -45,8 +47,18 @@ class ProbedEncoder:
     origin: Mapping[str, Any]
 
 
+def learned_single_channel(facts: Mapping[str, Any], planned: PlannedConfiguration) -> bool:
+    """Whether a file tells of a pretraining for this dataset with ``--single-channel``."""
+    return facts.get("dataset") == planned.dataset_name and facts.get("num_input_channels") == 1 < planned.num_channels
+
+
 def open_encoders(
-    files: Sequence[str], names: Sequence[str], planned: PlannedConfiguration, seed: int
+    files: Sequence[str],
+    names: Sequence[str],
+    planned: PlannedConfiguration,
+    seed: int,
+    *,
+    single_channel: bool = False,
 ) -> list[ProbedEncoder]:
     """Load encoders, and before them one with random weights per architecture.
 
@@ -55,12 +67,14 @@ def open_encoders(
     Args:
         files: Anything that `load_encoder` reads.
         names: One per file, or none: then they follow from the paths.
-        planned: The plans of the patches.
+        planned: The dataset's plans.
         seed: Of the random weights.
+        single_channel: Whether patches show one channel of their scan.
 
     Raises:
         CheckpointError, TransferError: If a file holds no encoder.
-        SetupError: If an encoder does not fit the patches, or names and files do not match.
+        SetupError: If an encoder does not fit the patches, learned from one channel of this dataset's scans where
+            others learned from all, or names and files do not match.
     """
     if names and len(names) != len(files):
         raise SetupError(
@@ -69,12 +83,15 @@ def open_encoders(
     names = names or name_files(files)
     if len({*names, RANDOM}) <= len(names):
         raise SetupError("--names: two panels would have the same name", mend="give every checkpoint a name of its own")
+    shown = single_channel_plans(planned) if single_channel else planned
     loaded: list[ProbedEncoder] = []
     architectures: list[tuple[SourceModel, list[str]]] = []
     for file, name in zip(files, names, strict=True):
         path = hub.resolve(file)
         source = open_source(path)
-        encoder = load_encoder(path, in_channels=planned.num_channels).eval()
+        if source.facts.get("dataset") == planned.dataset_name:
+            _check_channels(source.facts, planned, file, name, single_channel=single_channel)
+        encoder = load_encoder(path, in_channels=shown.num_channels).eval()
         check_fits(encoder, planned, file, name)
         padded = encoder.fitting_size(planned.patch_size)
         if padded != planned.patch_size:
@@ -106,13 +123,28 @@ def open_encoders(
     random = [
         ProbedEncoder(
             RANDOM if len(architectures) == 1 else f"{RANDOM} ({', '.join(users)})",
-            initial_encoder(source, planned.num_channels, seed),
+            initial_encoder(source, shown.num_channels, seed),
             SeenScans.from_facts({}),
             {"seed": seed},
         )
         for source, users in architectures
     ]
     return random + loaded
+
+
+def _check_channels(
+    facts: Mapping[str, Any], planned: PlannedConfiguration, file: str, name: str, *, single_channel: bool
+) -> None:
+    if learned_single_channel(facts, planned) == single_channel:
+        return
+    learned, shown = ("all channels of a scan", "one at a time, as the first checkpoint (--single-channel)")
+    if not single_channel:
+        learned, shown = ("one channel at a time (--single-channel)", "all of them, as the first checkpoint")
+    raise SetupError(
+        f"{name} learned from {learned}, and this probe shows {shown}",
+        where=file,
+        mend=f"genesis probe {shlex.quote(str(file))}, apart from the others",
+    )
 
 
 def initial_encoder(source: SourceModel, channels: int, seed: int) -> PretrainedEncoder:

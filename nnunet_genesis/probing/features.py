@@ -33,6 +33,7 @@ def compute_features(
     *,
     patches_per_scan: int,
     max_background_share: float,
+    single_channel: bool,
     seed: int,
     device: str,
     workers: int,
@@ -48,6 +49,7 @@ def compute_features(
         patch_size: Voxels per axis.
         patches_per_scan: Patches of every scan.
         max_background_share: As in pretraining.
+        single_channel: Whether patches show the channels of their scan in turn, one each.
         seed: Decides where patches lie.
         device: A torch device.
         workers: Threads that read.
@@ -62,7 +64,10 @@ def compute_features(
 
     def read(scan: ProbeScan) -> torch.Tensor:
         patches = scan_patches(scan, patch_size, max_background_share=max_background_share, seed=seed)
-        return torch.stack([patches[number][0] for number in range(patches_per_scan)])
+        voxels = (patches[number][0] for number in range(patches_per_scan))
+        return torch.stack(
+            [show_channel(patch, number) if single_channel else patch for number, patch in enumerate(voxels)]
+        )
 
     found: list[list[torch.Tensor]] = [[] for _ in encoders]
     for encoder in encoders:
@@ -79,6 +84,12 @@ def compute_features(
     for encoder in encoders:
         encoder.to("cpu")
     return [torch.stack(vectors).numpy() for vectors in found]
+
+
+def show_channel(patch: torch.Tensor, number: int) -> torch.Tensor:
+    """The channel (1, *spatial) that patch number `number` of a scan shows: all channels in turn."""
+    channel = number % len(patch)
+    return patch[channel : channel + 1]
 
 
 def scan_patches(

@@ -58,7 +58,7 @@ class ProbeOutcome:
 
 def probe(
     features: npt.NDArray[np.float32],
-    labels: Sequence[str],
+    labels: Sequence[Sequence[str]],
     groups: Sequence[str],
     split: Split,
     generator: np.random.Generator,
@@ -70,14 +70,14 @@ def probe(
 
     Args:
         features: (scans, patches, features).
-        labels: Of every scan; at least two different ones, all of them on both sides of the split.
+        labels: Of every patch of every scan; at least two different ones, all of them on both sides of the split.
         groups: Of every scan.
         split: Who tests whom.
         generator: Decides the inner folds and the bootstrap samples.
     """
     # Numbered as they come: where every source has a modality of its own, both probes are the same one.
-    classes = list(dict.fromkeys(labels))
-    targets = np.array([classes.index(label) for label in labels])
+    classes = list(dict.fromkeys(label for own in labels for label in own))
+    targets = np.array([[classes.index(label) for label in own] for own in labels])
     names = np.array(groups)
     patches = features.shape[1]
     correct = []
@@ -85,18 +85,18 @@ def probe(
     for train, test in split.folds:
         model, strength = _fit(features[train], targets[train], names[train], generator)
         predicted = model.predict(features[test].reshape(-1, features.shape[2])).reshape(-1, patches)
-        correct.append((predicted == targets[test, None]).mean(axis=1))
+        correct.append(predicted == targets[test])
         strengths.append(strength)
-    tested, right = split.tested, np.concatenate(correct)
-    recalls = _recalls(right, targets[tested], len(classes))
-    low, high = bootstrap(right, targets[tested], names[tested], generator)
+    right, tested = np.concatenate(correct).astype(np.float64), targets[split.tested].reshape(-1)
+    recalls = _recalls(right.reshape(-1), tested, len(classes))
+    low, high = bootstrap(right.reshape(-1), tested, np.repeat(names[split.tested], patches), generator)
     return ProbeOutcome(
         classes=tuple(classes),
         balanced_accuracy=float(recalls.mean()),
         low=low,
         high=high,
         recalls=tuple(recalls.tolist()),
-        correct=tuple(right.tolist()),
+        correct=tuple(right.mean(axis=1).tolist()),
         strengths=tuple(strengths),
     )
 
@@ -110,9 +110,9 @@ def bootstrap(
     """95 % interval of the balanced accuracy: groups are drawn with replacement, among those of the same classes.
 
     Args:
-        correct: (scans,) share of patches that are right.
-        targets: (scans,) number of the class.
-        groups: (scans,) names.
+        correct: (scans or patches,) share that is right.
+        targets: (scans or patches,) number of the class.
+        groups: (scans or patches,) names.
         generator: Decides the samples.
 
     Returns:
@@ -138,18 +138,25 @@ def _fit(
     groups: npt.NDArray[np.str_],
     generator: np.random.Generator,
 ) -> tuple[Pipeline, float]:
-    """Choose the strength, then fit on all patches of (scans, patches, features)."""
+    """Choose the strength, then fit on all patches of (scans, patches, features), with targets (scans, patches)."""
     _, patches, count = features.shape
-    strength = _choose_strength(features, targets, deal(targets, groups, INNER_FOLDS, generator))
+    vectors, classes = features.reshape(-1, count), targets.reshape(-1)
+    fold = deal(classes, np.repeat(groups, patches), INNER_FOLDS, generator)
+    strength = _choose_strength(vectors, classes, fold)
     model = make_pipeline(StandardScaler(), _regression().set_params(C=strength))
-    return model.fit(features.reshape(-1, count), np.repeat(targets, patches)), strength
+    return model.fit(vectors, classes), strength
 
 
 def _choose_strength(
     features: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], fold: npt.NDArray[np.int64]
 ) -> float:
-    """Choose the strength with the best balanced accuracy over folds, of equally good ones the strongest."""
-    count, patches = features.shape[2], features.shape[1]
+    """Choose the strength with the best balanced accuracy over folds, of equally good ones the strongest.
+
+    Args:
+        features: (patches, features).
+        targets: (patches,) numbers.
+        fold: (patches,) numbers.
+    """
     folds = np.unique(fold)
     present = len(np.unique(targets))
     if len(folds) < 2 or any(len(np.unique(targets[fold != one])) < present for one in folds):
@@ -157,13 +164,12 @@ def _choose_strength(
     correct = np.zeros((len(STRENGTHS), len(targets)))
     for one in folds:
         train, test = fold != one, fold == one
-        scaler = StandardScaler().fit(features[train].reshape(-1, count))
-        x_train, x_test = (scaler.transform(features[side].reshape(-1, count)) for side in (train, test))
+        scaler = StandardScaler().fit(features[train])
+        x_train, x_test = (scaler.transform(features[side]) for side in (train, test))
         model = _regression().set_params(warm_start=True)
         for number, strength in enumerate(STRENGTHS):
-            model.set_params(C=strength).fit(x_train, np.repeat(targets[train], patches))
-            predicted = model.predict(x_test).reshape(-1, patches)
-            correct[number, test] = (predicted == targets[test, None]).mean(axis=1)
+            model.set_params(C=strength).fit(x_train, targets[train])
+            correct[number, test] = model.predict(x_test) == targets[test]
     accuracies = [_recalls(right, targets, present).mean() for right in correct]
     return STRENGTHS[int(np.argmax(np.round(accuracies, 6)))]
 

@@ -45,7 +45,7 @@ class ProbeResult:
     Attributes:
         scans: The scans.
         sources: Names of the sources.
-        modalities: One per source.
+        modalities: One per source; where patches show one channel each, joined by "+".
         guessed: Sources whose modality is but their name.
         split: Who tested whom.
         encoders: Random weights first.
@@ -143,6 +143,8 @@ class ProbeResult:
                 f"few test scans ({', '.join(map(str, counts))}): intervals are wide, and one of no width says only"
                 " that all of these scans agree"
             )
+        if self.provenance["single_channel"]:
+            lines.append("every patch shows one channel of its scan, all of them in turn: --single-channel")
         if MODALITY not in self.encoders[0].outcomes:
             lines.append(f"all sources have the modality {self.modalities[0]}: there is no probe of modality")
         return lines
@@ -159,6 +161,12 @@ def _without_scans(outcome: ProbeOutcome) -> dict[str, Any]:
     return {**plain, "chance": outcome.chance}
 
 
-def label_scans(scans: Sequence[ProbeScan], names: Sequence[str]) -> list[str]:
-    """Name that belongs to the source of every scan."""
-    return [names[scan.source] for scan in scans]
+def label_patches(scans: Sequence[ProbeScan], names: Sequence[tuple[str, ...]], count: int) -> list[list[str]]:
+    """Names of the patches of every scan.
+
+    Args:
+        scans: The scans.
+        names: Per source one for all patches, or one per channel, which patches show in turn.
+        count: Patches of every scan.
+    """
+    return [[names[scan.source][number % len(names[scan.source])] for number in range(count)] for scan in scans]

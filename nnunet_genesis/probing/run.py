@@ -7,9 +7,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from nnunet_genesis import __version__
+from nnunet_genesis.config import UniversalModelConfig
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.groups import read_groups
-from nnunet_genesis.pretraining.modalities import is_guessed, modalities_of
+from nnunet_genesis.pretraining.modalities import find_modalities, is_guessed
 from nnunet_genesis.pretraining.seeds import Stream, numpy_generator
 from nnunet_genesis.pretraining.source_folders import find_source_folders
 from nnunet_genesis.pretraining.sources import open_sources
@@ -17,7 +18,7 @@ from nnunet_genesis.probing.encoders import open_encoders
 from nnunet_genesis.probing.features import compute_features
 from nnunet_genesis.probing.folds import divide
 from nnunet_genesis.probing.linear_probe import probe
-from nnunet_genesis.probing.result import MODALITY, SOURCE, ProbedFeatures, ProbeResult, label_scans
+from nnunet_genesis.probing.result import MODALITY, SOURCE, ProbedFeatures, ProbeResult, label_patches
 from nnunet_genesis.probing.scans import choose_scans, list_names, list_probe_scans
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
+    from nnunet_genesis.pretraining.source_folders import SourceFolder
     from nnunet_genesis.probing.folds import Split
     from nnunet_genesis.probing.linear_probe import ProbeOutcome
 
@@ -83,7 +85,7 @@ def run_probe(
 
     Args:
         planned: The plans of the scans.
-        sources_config: Names the sources, and the share of background of patches.
+        sources_config: Names the sources, the share of background of patches, and whether they show one channel each.
         config: Sizes and seed.
         files: Checkpoints, or anything else that `load_encoder` reads.
         names: One per file, or none.
@@ -98,8 +100,8 @@ def run_probe(
     """
     told = told_modalities or {}
     folders = find_source_folders(planned, sources_config)
-    modalities = modalities_of(folders, told)
-    encoders = open_encoders(files, names, planned, config.seed)
+    modalities = _find_modalities(folders, told, config, single_channel=sources_config.single_channel)
+    encoders = open_encoders(files, names, planned, config.seed, single_channel=sources_config.single_channel)
     sources = open_sources(planned, sources_config, folders, workers=workers, show_progress=show_progress)
     groups = {} if groups_file is None else read_groups(groups_file, list_names(sources))
     listed = list_probe_scans(sources, [one.seen for one in encoders], groups, planned.dataset_name)
@@ -117,20 +119,22 @@ def run_probe(
         planned.patch_size,
         patches_per_scan=config.patches_per_scan,
         max_background_share=sources_config.max_background_share,
+        single_channel=sources_config.single_channel,
         seed=config.seed,
         device=device,
         workers=workers,
         show_progress=show_progress,
     )
-    targets = {SOURCE: label_scans(scans, source_names)}
-    by_modality = label_scans(scans, [modalities[name] for name in source_names])
-    if len(set(by_modality)) > 1:
+    count = config.patches_per_scan
+    targets = {SOURCE: label_patches(scans, [(name,) for name in source_names], count)}
+    by_modality = label_patches(scans, [modalities[name] for name in source_names], count)
+    if len({label for own in by_modality for label in own}) > 1:
         targets = {MODALITY: by_modality, **targets}
     groups_of_scans = [scan.group for scan in scans]
     return ProbeResult(
         scans=tuple(scans),
         sources=tuple(source_names),
-        modalities=tuple(modalities[name] for name in source_names),
+        modalities=tuple("+".join(modalities[name]) for name in source_names),
         guessed=tuple(folder.name for folder in folders if is_guessed(folder, told) and folder.name in source_names),
         split=split,
         encoders=tuple(
@@ -143,6 +147,7 @@ def run_probe(
             "plans": planned.plans_name,
             "configuration": planned.configuration,
             "patch_size": list(planned.patch_size),
+            "single_channel": sources_config.single_channel,
             "config": asdict(config),
             "groups": None if groups_file is None else str(groups_file),
             "package_versions": {"nnunet_genesis": __version__, **{name: version(name) for name in _PACKAGES}},
@@ -150,9 +155,30 @@ def run_probe(
     )
 
 
+def _find_modalities(
+    folders: Sequence[SourceFolder], told: Mapping[str, str], config: ProbeConfig, *, single_channel: bool
+) -> dict[str, tuple[str, ...]]:
+    """Modality of every source, or of every channel of its scans.
+
+    Raises:
+        SetupError: If one is told that is not there, or scans have more channels with names than patches.
+    """
+    # Guesses are told by the probe itself; without an adversary they are taken.
+    settings = UniversalModelConfig(adversary_weight=0.0, modality=tuple(f"{one}={name}" for one, name in told.items()))
+    names = [folder.name for folder in folders]
+    modalities = find_modalities(names, folders, settings, single_channel=single_channel)
+    most = max(map(len, modalities.values()))
+    if config.patches_per_scan < most:
+        raise SetupError(
+            f"--patches {config.patches_per_scan}: scans have {most} channels, and patches show them in turn",
+            mend=f"--patches {most}",
+        )
+    return modalities
+
+
 def _probe_all(
     features: npt.NDArray[np.float32],
-    targets: Mapping[str, Sequence[str]],
+    targets: Mapping[str, Sequence[Sequence[str]]],
     groups: Sequence[str],
     split: Split,
     seed: int,

@@ -22,8 +22,9 @@ from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pooled_features import pool_deepest
 from nnunet_genesis.pretraining.pretext_network import build_pretext_network
 from nnunet_genesis.pretraining.pretexts import build_pretext
+from nnunet_genesis.pretraining.single_channel import single_channel_plans
 from nnunet_genesis.probing.encoders import initial_encoder, name_files
-from nnunet_genesis.probing.features import scan_patches
+from nnunet_genesis.probing.features import scan_patches, show_channel
 from nnunet_genesis.probing.scans import ProbeScan
 from tests.commands import genesis
 from tests.indices import written_index
@@ -67,7 +68,7 @@ def write_checkpoint(file: Path, **facts: Any) -> Path:
         "spacing": list(planned.spacing),
         **facts,
     }
-    network = build_network(told["architecture"], planned.num_channels, planned.num_channels)
+    network = build_network(told["architecture"], told["num_channels"], told["num_channels"])
     file.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write(file, {"network_weights": network.state_dict(), "genesis": told})
     return file
@@ -203,6 +204,56 @@ def test_patches_are_padded_for_an_encoder_whose_strides_do_not_divide_them(
     z, y, x = (slice(begin, begin + side) for begin, side in zip(begins, (8, 16, 16), strict=True))
     image[:, :, z, y, x] = patch
     assert torch.equal(pool_deepest(encoder, patch), encoder(image)[-1].mean((2, 3, 4)))
+
+
+def test_a_pretraining_of_single_channels_is_judged_on_single_channels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smooth, sharp = smooth_cases(6, (8, 20, 20), channels=2), sharp_cases(6, (8, 20, 20))
+    own = {name: np.concatenate([smooth[name], 3 * sharp[name]]) for name in smooth}
+    write_dataset(tmp_path, own, (8, 16, 16), monkeypatch)
+    planned = load_planned_configuration("777")
+    write_pool(single_channel_plans(planned), "ct", sharp_cases(6, (8, 20, 20), seed=2))
+    told = {"kind": "pool", "num_cases": 6, "chance": 0.5}
+    sources = [{"name": "labelled", "own": True, **told}, {"name": "ct", "own": False, **told}]
+    file = write_checkpoint(tmp_path / "a.pth", num_channels=1, sources=sources)
+    found = run(tmp_path, str(file), "--modality", "labelled=T1+T2+CT", "ct=CT")
+    assert found["single_channel"] is True
+    assert [one["name"] for one in found["scans"]] == [f"{at}case_{n:03d}" for at in ("", "ct/") for n in range(6)]
+    probes = found["encoders"][0]["probes"]
+    assert probes["modality"]["classes"] == ["T1", "T2", "CT"]
+    assert probes["modality"]["recalls"][2] > 0.8, "sharp channels are told by what they show"
+    assert probes["source"]["classes"] == ["labelled", "ct"]
+    said = capsys.readouterr().out
+    assert "labelled: modality T1+T2+CT, 6 scans" in said
+    assert "every patch shows one channel of its scan, all of them in turn: --single-channel" in said
+    assert run(tmp_path, str(file), name="named")["sources"][0]["modality"] == "channel 0+channel 1+channel 2"
+    assert probe(str(file), "-np", "1", "--patches", "2", "--output", str(tmp_path / "few")) == 1
+    assert "--patches 2: scans have 3 channels, and patches show them in turn" in capsys.readouterr().err
+    whole = write_checkpoint(tmp_path / "b.pth")
+    assert probe(str(file), str(whole), *PROBE, "--output", str(tmp_path / "both")) == 1
+    assert "b learned from all channels of a scan, and this probe shows one at a time" in capsys.readouterr().err
+    assert probe(str(whole), str(file), "--sources", "labelled", "ct", *PROBE, "--output", str(tmp_path / "both")) == 1
+    assert "the scans of pool ct have one channel, the plans have 3" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_single_channels_beside_one_of_all_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, pool = (make(3, (8, 20, 20), channels=2) for make in (smooth_cases, sharp_cases))
+    write_sources(tmp_path, monkeypatch, own, pool)
+    whole, single = write_checkpoint(tmp_path / "a.pth"), write_checkpoint(tmp_path / "b.pth", num_channels=1)
+    assert probe(str(whole), str(single), "--sources", "labelled", "ct", *PROBE, "--output", str(tmp_path / "o")) == 1
+    assert (
+        "b learned from one channel at a time (--single-channel), and this probe shows all" in capsys.readouterr().err
+    )
+
+
+def test_patches_show_the_channels_of_their_scan_in_turn() -> None:
+    patch = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 2, 2, 2)
+    shown = [show_channel(patch, number) for number in range(5)]
+    assert [int(one[0, 0, 0, 0]) for one in shown] == [0, 1, 2, 0, 1]
+    assert all(one.shape == (1, 2, 2, 2) for one in shown)
 
 
 def test_the_first_panel_is_what_pretraining_with_this_seed_begins_with(

@@ -37,7 +37,23 @@ def run(features: npt.NDArray[np.float32], labels: list[str], seed: int = 0) -> 
     names = [f"scan {number}" for number in range(len(labels))]
     numbers = np.unique(labels, return_inverse=True)[1].tolist()
     split = divide(numbers, names, [True] * len(labels), np.random.default_rng(seed))
-    return probe(features, labels, names, split, np.random.default_rng(seed))
+    of_patches = [[label] * PATCHES for label in labels]
+    return probe(features, of_patches, names, split, np.random.default_rng(seed))
+
+
+def test_patches_of_one_scan_may_have_labels_of_their_own() -> None:
+    """As channels of a scan have: told apart where features differ by patch, at chance where they do not."""
+    labels = [["a", "b", "a", "b", "a"] for _ in range(12)]
+    names = [f"scan {number}" for number in range(12)]
+    split = divide([0] * 12, names, [True] * 12, np.random.default_rng(0))
+    features = draw_features(12, 0)
+    at_chance = probe(features, labels, names, split, np.random.default_rng(0))
+    assert at_chance.low <= 0.5 <= at_chance.high
+    features[:, 1::2, 0] += 12
+    told = probe(features, labels, names, split, np.random.default_rng(0))
+    assert told.classes == ("a", "b")
+    assert told.balanced_accuracy > 0.95
+    assert len(told.correct) == 12, "per scan"
 
 
 def test_scans_of_one_distribution_are_told_apart_no_better_than_by_chance() -> None:
