@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from nnunet_genesis.interop.source import SourceModel
+
 LOGGER = logging.getLogger("nnunet_genesis")
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
@@ -38,7 +40,8 @@ class PretrainedEncoder(nn.Module):
         in_channels: Input channels.
         channels: Features of every stage.
         strides: Per stage and axis, input voxels per voxel of the feature map (cumulative).
-        patch_size: Voxels per axis of the patches it was trained on, or None where the file does not tell.
+        patch_size: Voxels per axis of the patches (Semantic Genesis: crops) it was trained on, or None where the file
+            does not tell.
         spacing: Millimetres per axis that it was trained at, or None where the file does not tell.
         description: All that the file tells of these weights, in plain values.
     """
@@ -160,7 +163,7 @@ def load_encoder(file: str | Path, in_channels: int | None = None) -> Pretrained
     LOGGER.info("encoder of %s: %s", source.file, report.summary_lines()[0])
     for name, rule in report.adapted.items():
         LOGGER.info("adapted: %s: %s", name, rule)
-    return PretrainedEncoder(network.get_submodule("encoder"), wanted_channels, encoder_file.describe(source))
+    return PretrainedEncoder(network.get_submodule("encoder"), wanted_channels, _describe(source))
 
 
 def export_encoder(file: str | Path, out: Path) -> None:
@@ -194,6 +197,16 @@ def export_encoder(file: str | Path, out: Path) -> None:
         except BaseException:
             out.unlink()
             raise
+
+
+def _describe(source: SourceModel) -> dict[str, Any]:
+    """As `encoder_file.describe`, with the size that the weights learned from where that is not the plans' patch."""
+    described = encoder_file.describe(source)
+    crop_size = (source.facts.get("pretext_settings") or {}).get("crop_size")
+    axes = len(described.get("patch_size") or ())
+    if isinstance(crop_size, list) and len(crop_size) == axes and all(isinstance(side, int) for side in crop_size):
+        described["patch_size"] = crop_size
+    return described
 
 
 def _attribute(encoder: nn.Module, name: str) -> Sequence[Any]:

@@ -216,6 +216,22 @@ def test_wrong_calls_are_told(file: Path) -> None:
         load_encoder(file)(torch.rand(1, 16, 16, 16))
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [([8, 16, 8], (8, 16, 8)), ([8, 16], (16,) * 3), (8, (16,) * 3), (["8", "16", "8"], (16,) * 3), (None, (16,) * 3)],
+)
+def test_the_patch_size_is_that_of_the_crops_it_was_trained_on(
+    tmp_path: Path, told: Any, expected: tuple[int, ...]
+) -> None:
+    file, exported = tmp_path / "checkpoint_final.pth", tmp_path / "encoder.safetensors"
+    write_checkpoint(file, architecture(), pretext="semantic-genesis", pretext_settings={"crop_size": told})
+    export_encoder(file, exported)
+    for one in (file, exported):
+        encoder = load_encoder(one)
+        assert encoder.patch_size == expected
+        assert tuple(encoder.description["patch_size"]) == expected
+
+
 def test_a_file_on_the_hub_is_loaded(file: Path, tmp_path: Path) -> None:
     code = "import sys, nnunet_genesis; print(nnunet_genesis.load_encoder(sys.argv[1]).channels)"
     with running_hub() as hub:

@@ -48,7 +48,8 @@ def describe_run(
     """The constant part of the checkpoint's ``genesis`` entry, in plain values.
 
     Cases of the dataset itself are named as they are, those of other sources ``SOURCE/CASE``. ``scans`` holds the keys
-    of the raw voxels of all of them, by which a scan is recognised in other datasets and formats.
+    of the raw voxels of all of them, by which a scan is recognised in other datasets and formats. ``patch_size`` is the
+    plans', which a continued run must share; the settings of a pretext that learns from crops tell their ``crop_size``.
     """
     return {
         "format_version": FORMAT_VERSION,
