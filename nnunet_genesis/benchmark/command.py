@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from nnunet_genesis import __version__
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.trainers.cpu_autocast import CPU_AUTOCAST_VARIABLE
-from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, VALIDATION_ONLY
+from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, VALIDATION_FOUND, VALIDATION_ONLY
 from nnunet_genesis.trainers.pretrained_file import CHECKPOINT_VARIABLE
 from nnunet_genesis.trainers.seeding import SEED_VARIABLE
 
@@ -69,8 +69,8 @@ def training_command(run: Run, record: Record, preprocessed: Path, run_folder: R
         *("-tr", run.trainer, "-p", settings.plans, "-device", settings.device),
     )
     told = record.initialisations.get(run.key.initialisation)
-    # What the check before all trainings let through is not refused by the trainer.
-    is_strict = told is not None and not told["unchecked"]
+    # What the user trusts, because it could not be checked, is not refused by the trainer; what it finds is.
+    refused = None if told is None else VALIDATION_FOUND if told["unchecked"] else VALIDATION_ONLY
     return Command(
         words,
         {
@@ -78,7 +78,7 @@ def training_command(run: Run, record: Record, preprocessed: Path, run_folder: R
             "nnUNet_results": str(run_folder.results.absolute()),
             CHECKPOINT_VARIABLE: None if told is None else told["file"],
             SEED_VARIABLE: str(run.key.seed),
-            REFUSE_VARIABLE: VALIDATION_ONLY if is_strict else None,
+            REFUSE_VARIABLE: refused,
             CPU_AUTOCAST_VARIABLE: settings.cpu_autocast,
         },
     )

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 REFUSE_VARIABLE = "nnUNet_genesis_refuse_leaks"
 """Set to 1, a training does not start where pretraining saw what it is judged on: for benchmarks. Set to
-`VALIDATION_ONLY`, images of imagesTs do not count."""
-VALIDATION_ONLY = "validation"
+`VALIDATION_ONLY`, images of imagesTs do not count; set to `VALIDATION_FOUND`, neither does what could not be checked."""
+VALIDATION_ONLY, VALIDATION_FOUND = "validation", "validation-found"
 MAX_READERS = 8
 _RECORDED = {
     "validation": "validation_cases_seen_in_pretraining",
@@ -134,11 +134,14 @@ def refuse_leaks(leaks: Leaks, fold: int | str) -> None:
     asked, without = os.environ.get(REFUSE_VARIABLE, "").lower(), " and without --imagesTs"
     if asked == VALIDATION_ONLY:
         leaks, without = Leaks(leaks.validation, unchecked=leaks.unchecked), ""
+    elif asked == VALIDATION_FOUND:
+        leaks, without = Leaks(leaks.validation), ""
     elif asked in {"", "0", "false", "f"}:
         return
     elif asked not in {"1", "true", "t"}:
         raise SetupError(
-            f"the environment variable {REFUSE_VARIABLE} is '{asked}': known are 1, {VALIDATION_ONLY} and 0",
+            f"the environment variable {REFUSE_VARIABLE} is '{asked}': known are 1, {VALIDATION_ONLY},"
+            f" {VALIDATION_FOUND} and 0",
             mend=f"export {REFUSE_VARIABLE}=1, or unset {REFUSE_VARIABLE}",
         )
     found = leaks.warnings(fold)

@@ -23,7 +23,7 @@ from nnunet_genesis.benchmark.run_folder import RunFolder
 from nnunet_genesis.errors import SetupError, TransferError
 from nnunet_genesis.planned_networks import list_planned_networks
 from nnunet_genesis.scans.voxel_hash import scan_key
-from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, VALIDATION_ONLY
+from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, VALIDATION_FOUND, VALIDATION_ONLY
 from nnunet_genesis.trainers.pretrained_file import CHECKPOINT_VARIABLE
 from tests.benchmark.written import PATTERN, write_planned
 from tests.hub_server import Repository, running_hub
@@ -101,7 +101,7 @@ def test_a_file_that_does_not_tell_what_it_saw_is_refused_unless_trusted(
     assert told["unchecked"]
     assert told["share_of_encoder"] == 1
     assert told["sha256"] == checkpoint.sha256_of_file(candidate.file)
-    assert command_variables(settings, planned, told, tmp_path)[REFUSE_VARIABLE] is None
+    assert command_variables(settings, planned, told, tmp_path)[REFUSE_VARIABLE] == VALIDATION_FOUND
 
 
 def test_what_pretraining_saw_decides(planned: PlannedConfiguration, tmp_path: Path) -> None:

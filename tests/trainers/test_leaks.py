@@ -15,7 +15,14 @@ from nnunet_genesis import raw_scan_keys
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.hub_upload import without_case_names
 from nnunet_genesis.scans.voxel_hash import scan_key
-from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE, VALIDATION_ONLY, Leaks, find_leaks, refuse_leaks
+from nnunet_genesis.trainers.leaks import (
+    REFUSE_VARIABLE,
+    VALIDATION_FOUND,
+    VALIDATION_ONLY,
+    Leaks,
+    find_leaks,
+    refuse_leaks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,6 +211,10 @@ def test_where_imagests_is_not_judged_on_it_is_no_reason_to_refuse(
     with pytest.raises(SetupError, match=r"could not be fully checked|saw 1 validation case") as raised:
         refuse_leaks(replace(leaks, **of_test), 2)
     assert "imagesTs" not in str(raised.value)
+    monkeypatch.setenv(REFUSE_VARIABLE, VALIDATION_FOUND)
+    refuse_leaks(Leaks(unchecked=["no raw images"], **of_test), 2)
+    with pytest.raises(SetupError, match="saw 1 validation case"):
+        refuse_leaks(Leaks(["a"], unchecked=["no raw images"], **of_test), 2)
     monkeypatch.setenv(REFUSE_VARIABLE, "1")
     with pytest.raises(SetupError, match="imagesTs cannot be read"):
         refuse_leaks(Leaks(unchecked_test=of_test["unchecked_test"]), 2)
