@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 REFUSE_VARIABLE = "nnUNet_genesis_refuse_leaks"
 """Set to 1, a training does not start where pretraining saw what it is judged on: for benchmarks. Set to
-`VALIDATION_ONLY`, images of imagesTs do not count; set to `VALIDATION_FOUND`, neither does what could not be checked."""
+`VALIDATION_ONLY`, images of imagesTs do not count; set to `VALIDATION_FOUND`, neither does what could not be
+checked."""
 VALIDATION_ONLY, VALIDATION_FOUND = "validation", "validation-found"
 MAX_READERS = 8
 _RECORDED = {
