@@ -11,7 +11,7 @@ from nnunet_genesis.pretraining.pretexts.modality_parts import ModalityAdversary
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis, ModelsGenesisParameters
 from nnunet_genesis.pretraining.pretexts.parts import Part, PartHeads, ScaleClassifier
 from nnunet_genesis.pretraining.scales.carrying import SCALES
-from nnunet_genesis.pretraining.scales.patches import ScaledPatches
+from nnunet_genesis.pretraining.scales.patches import SHARP_SHARE, ScaledPatches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +55,7 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
             dict(modalities),
         )
         self.patch_size = restoration.patch_size
+        self.sharp_share = SHARP_SHARE
         self.heads_see_targets = True
         self.adversarial_losses = frozenset({ModalityPart.name})
         self.parts: list[Part] = []
@@ -142,21 +143,26 @@ class UniversalModel(Pretext[ModelsGenesisParameters]):
         return 96 if self.parts else 0
 
     def training_patches(self, sources: Sequence[Source], config: PretrainingConfig) -> CasePatches:
-        """Crops of several scales, or patches of one."""
+        """Crops of several scales, or patches of one; as sharp as they are where no scan can carry all scales."""
         if not self.config.scale_weight:
             return super().training_patches(sources, config)
         patches = ScaledPatches.for_training(sources, self.patch_size, config)
         if not patches.labelled_share:
             LOGGER.warning(
-                "no scan can carry crops of %g patches along every axis: the scale is not learned", max(SCALES)
+                "no scan can carry crops of %g patches along every axis: the scale is not learned, and no patch is"
+                " blurred to hide it",
+                max(SCALES),
             )
+            self.sharp_share = patches.sharp_share = 1.0
         return patches
 
     def validation_patches(self, source: Source, config: PretrainingConfig) -> CasePatches | None:
-        """The same of the held-out cases of one source."""
+        """The same of the held-out cases of one source, once `training_patches` has seen what the run learns from."""
         if not self.config.scale_weight:
             return super().validation_patches(source, config)
-        return ScaledPatches.for_validation(source, self.patch_size, config)
+        patches = ScaledPatches.for_validation(source, self.patch_size, config)
+        patches.sharp_share = self.sharp_share
+        return patches
 
     def summary(self, spacing: tuple[float, ...]) -> list[str]:
         """The parts, and the modality of every source."""

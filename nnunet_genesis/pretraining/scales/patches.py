@@ -9,6 +9,7 @@ The label must be told by the size of what is seen and by nothing else. Three th
 - The place. It is drawn so that the crops of all scales fit around it, before the scale is drawn.
 
 Half of the patches are left as they are, at scale 1 and without a label: restoration learns full resolution from them.
+Where no scan can carry all scales, there is no label to give away, and the pretext leaves all of them as they are.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from nnunet_genesis.config import ADVERSARIES, ModelsGenesisConfig, UniversalModelConfig
+from nnunet_genesis.config import ADVERSARIES, ModelsGenesisConfig, PretrainingConfig, UniversalModelConfig
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.modalities import find_modalities
@@ -18,10 +18,13 @@ from nnunet_genesis.pretraining.pretexts.gradient_reversal import Adversary
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
 from nnunet_genesis.pretraining.pretexts.parts import PartHeads
 from nnunet_genesis.pretraining.pretexts.universal_model import UniversalModel
-from nnunet_genesis.pretraining.scales.patches import NO_LABEL
+from nnunet_genesis.pretraining.scales.patches import NO_LABEL, ScaledPatches
 from nnunet_genesis.pretraining.source_folders import SourceFolder
+from nnunet_genesis.pretraining.sources import Source
 from nnunet_genesis.pretraining.unlabeled.pool import Pool
+from tests.indices import written_index
 from tests.planned import CT, MR, planned
+from tests.preprocessed import smooth_cases, write_dataset
 from tests.pretraining.pretexts.devices import SIZES, generator
 from tests.transfer.networks import build
 
@@ -81,6 +84,31 @@ def test_parts_are_on_or_off(config: UniversalModelConfig, parts: list[str]) -> 
         for name, chance in (("scale_accuracy", 1 / 3), ("modality_accuracy", 1 / 2))
         if name.removesuffix("_accuracy") in parts
     }
+
+
+@pytest.mark.parametrize(("side", "sharp_share"), [(15, 1.0), (20, 0.5)])
+def test_nothing_is_blurred_where_no_scan_can_carry_the_scales(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    side: int,
+    sharp_share: float,
+) -> None:
+    """The held-out scans are large enough in both: what the run learns from decides for both."""
+    learned = smooth_cases(2, (side, 20, 20))
+    held_out = {"large": smooth_cases(1, (20, 20, 20), seed=1)["case_000"]}
+    folder = write_dataset(tmp_path, {**learned, **held_out}, (8, 8, 8), monkeypatch) / "nnUNetPlans_cases"
+    train, validation = (written_index(folder, cases) for cases in (learned, held_out))
+    source = Source("labelled", "labelled cases", train, validation, (), (), 1.0)
+    config = PretrainingConfig("universal-model", batch_size=2)
+    pretext = universal(config.universal_model, (8, 8, 8))
+    for patches in (pretext.training_patches([source], config), pretext.validation_patches(source, config)):
+        assert isinstance(patches, ScaledPatches)
+        places = [patches.locate(number) for number in range(200)]
+        sharp = sum(place.sharpness is None for place in places) / len(places)
+        assert sharp == pytest.approx(sharp_share, abs=0.12 if sharp_share < 1 else 0)
+        assert {place.label for place in places} == ({NO_LABEL} if sharp_share == 1 else {NO_LABEL, 0, 1, 2})
+    assert ("the scale is not learned, and no patch is blurred to hide it" in caplog.text) == (sharp_share == 1)
 
 
 def test_one_modality_leaves_nothing_to_hide(caplog: pytest.LogCaptureFixture) -> None:
