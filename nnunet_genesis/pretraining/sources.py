@@ -167,7 +167,8 @@ def weigh(rule: str, num_cases: Sequence[int], modalities: Sequence[str]) -> lis
     Args:
         rule: One of `nnunet_genesis.config.SOURCE_WEIGHTS`.
         num_cases: Training cases per source.
-        modalities: Modality per source.
+        modalities: Modality per source; ``T1+T2`` is one of its own, also where patches show one channel each: shares
+            with which all channels are drawn alike may not exist.
 
     Returns:
         Shares that add up to 1.

@@ -18,7 +18,7 @@ from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining.exclusion_list import resolve_exclusions
 from nnunet_genesis.pretraining.single_channel import single_channel_plans
 from nnunet_genesis.pretraining.source_folders import find_source_folders, resolve_dataset_name
-from nnunet_genesis.pretraining.sources import Source, open_sources
+from nnunet_genesis.pretraining.sources import Source, open_sources, weigh
 from tests.pools import write_pool
 from tests.preprocessed import DATASET, smooth_cases, write_case, write_dataset
 
@@ -93,6 +93,11 @@ def test_sources_are_weighed_by_their_training_cases(dataset: Path, rule: str, w
     write_pool(load_planned_configuration("777"), "mr", OTHERS)
     sources = open_all(pools=("mr",), source_weights=rule)
     assert [source.chance for source in sources] == pytest.approx([weight / sum(weights) for weight in weights])
+
+
+def test_modalities_of_whole_sources_are_weighed_alike() -> None:
+    assert weigh("modality", [16, 4, 9], ["CT", "CT", "T1"]) == pytest.approx([1 / 3, 1 / 6, 1 / 2])
+    assert weigh("modality", [9, 9], ["T1+T2", "T1"]) == [0.5, 0.5], "T1 is in three quarters of single channels"
 
 
 def test_excluded_fold_is_nowhere(dataset: Path) -> None:
