@@ -71,9 +71,9 @@ class FisherDiscriminant(nn.Module):
     """Tells classes apart as well as a linear function of the last patches' features can, with nothing to train.
 
     With within-class covariance S and class means m_c, Fisher's criterion tr(S^-1 sum_c p_c (m_c - m)(m_c - m)^T) is 0
-    where no linear function tells the classes apart. `Fit.hiding_loss` has its gradient with respect to the newest
-    patches; the others are a memory. A network in its place (gradient reversal) is always steps behind: it was at
-    chance while a fresh linear classifier was not.
+    where no linear function tells the classes apart. `Fit.hiding_loss` has its gradient with respect to patches of the
+    memory, with the ridge in S held constant; patches that the memory is yet to take get about its direction. A network
+    in its place (gradient reversal) is always steps behind: it was at chance while a fresh linear classifier was not.
 
     Args:
         num_features: Features of a patch.

@@ -65,6 +65,22 @@ def test_the_gradient_is_that_of_fishers_criterion(num_classes: int) -> None:
     assert float(features.detach().std()) > 0.5, "classes are hidden, not all that is told"
 
 
+@pytest.mark.parametrize(("num_classes", "num_features"), [(2, 8), (3, 64), (2, 320)])
+def test_the_gradient_of_patches_that_are_yet_to_be_remembered_has_about_the_direction_of_the_criterion(
+    num_classes: int, num_features: int
+) -> None:
+    """The whole criterion has a ridge that follows the features, and knows the newest patches."""
+    head, before = filled(num_features, num_classes), FisherDiscriminant(num_features, num_classes)
+    before.remember(head.features[:-4], head.classes[:-4])
+    new = head.features[-4:].clone().requires_grad_()
+    (found,) = torch.autograd.grad(before.fit().hiding_loss(new, head.classes[-4:]).sum(), new)
+    features = torch.cat([head.features[:-4], new])
+    means = torch.stack([features[head.classes == one].mean(0) for one in range(num_classes)])
+    ridge = RIDGE * (features - means[head.classes]).square().mean()
+    (wanted,) = torch.autograd.grad(criterion(features, head.classes, ridge), new)
+    assert float(torch.cosine_similarity(found.flatten(), wanted.flatten(), dim=0)) > 0.8
+
+
 def test_half_precision_changes_nothing() -> None:
     part, labels = ModalityDiscriminant(PAIR, 1.0), {"source": torch.tensor([0, 1, 1])}
     head = filled(6, 2)
