@@ -56,7 +56,7 @@ def load_weights(
         source: The file.
         part: "encoder", or "full" for everything but the segmentation heads.
         image_channels: Input channels that are images; all by default. The others (previous stage of a cascade) start
-            at zero.
+            at zero, unless the file has as many images and as many others: then they are taken, and a note says so.
         architecture: The ``architecture`` entry of the network's plans, to report what tensors do not show.
         allow_partial: Take leading channels where widths differ, and accept less than `minimum_share`.
         minimum_share: Share of the encoder's parameters (and of a transferred decoder's) that must be filled.
@@ -183,6 +183,8 @@ def plan_transfer(
             report.unmatched[name] = str(misfit)
             _count(report, name, "unmatched", tensor.numel())
             continue
+        if name in first:
+            report.notes.extend(_previous_stage_notes(source, source_name, image_channels, tensor.shape[1]))
         values.append((tensor, fitted.values))
         if fitted.rules:
             report.adapted[name] = "; ".join(fitted.rules)
@@ -248,6 +250,18 @@ def _check_families(network: nn.Module, targets: Mapping[str, torch.Tensor], sou
                 else "nnUNetv2_plan_experiment -d DATASET (nnU-Net's default planner), then -p nnUNetPlans"
             ),
         )
+
+
+def _previous_stage_notes(source: SourceModel, name: str, image_channels: int | None, inputs: int) -> list[str]:
+    """Channels that no rule changes, as their numbers are the same; what they mean no tensor shows."""
+    images = source.facts.get("num_input_channels")
+    extra = inputs - (image_channels or inputs)
+    if not extra or (images, source.weights[name].shape[1]) != (image_channels, inputs):
+        return []
+    return [
+        f"{extra} channels of the previous stage are taken as they are in the file: right where its labels are this"
+        " dataset's, in the same order"
+    ]
 
 
 def _stride_notes(architecture: Mapping[str, Any] | None, source: SourceModel) -> list[str]:

@@ -83,7 +83,7 @@ def _fit_input_channels(
 
     With the sum over the old channels divided among the new ones, the response is the same wherever all channels are
     equal. Channels beyond the images (the previous stage of a cascade, one-hot) start at zero: the first response is
-    that of the images alone.
+    that of the images alone. Where the file has as many of both, nothing is changed: it may be the same cascade.
     """
     rules: list[str] = []
     if (old, weight.shape[1]) == (image_channels, all_channels):

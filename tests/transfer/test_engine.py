@@ -86,13 +86,20 @@ def test_a_cascade_as_a_source_gives_its_images_and_nothing_else() -> None:
     source, image, one_hot = build(3), torch.rand(1, 1, 16, 16, 16), torch.rand(1, 2, 16, 16, 16)
     cascade = replace(source_of(source), facts={"num_input_channels": 1})
     same, single = build(3, seed=1), build(1, seed=1)
-    assert load_weights(same, cascade, image_channels=1).adapted == {}
+    report = load_weights(same, cascade, image_channels=1)
+    assert report.adapted == {}
+    assert report.notes == [
+        "2 channels of the previous stage are taken as they are in the file: right where its labels are this dataset's,"
+        " in the same order"
+    ]
     both = torch.cat([image, one_hot], 1)
     for ours, theirs in zip(encoder(same)(both), encoder(source)(both), strict=True):
         assert torch.equal(ours, theirs)
     report = load_weights(single, cascade)
     first = "encoder.stages.0.0.convs.0.conv.weight"
     assert report.adapted == {first: "2 channels of the previous stage in the file left out"}
+    assert not report.notes
+    assert not load_weights(build(4, seed=1), cascade, image_channels=1).notes, "other channels start at zero"
     assert torch.equal(single.state_dict()[first], source.state_dict()[first][:, :1])
     three_images = build(3, seed=1)
     load_weights(three_images, cascade)
