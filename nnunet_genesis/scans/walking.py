@@ -47,7 +47,7 @@ class Walk:
                 if (status.st_dev, status.st_ino) in self._seen:
                     continue
                 self._seen.add((status.st_dev, status.st_ino))
-                names, files = self._list(folder)
+                names, files = self._list(folder, parts)
             except OSError as error:
                 name = parts or (root.name,)
                 self.problems.append(unreadable(Place(name, str(folder)), str(folder), error))
@@ -56,18 +56,20 @@ class Walk:
             waiting += [(folder / name, (*parts, name)) for name in reversed(names)]
             yield folder, parts, files
 
-    def _list(self, folder: Path) -> tuple[list[str], list[str]]:
-        """Sorted names of the folders and of everything else, without hidden ones."""
+    def _list(self, folder: Path, parts: tuple[str, ...]) -> tuple[list[str], list[str]]:
+        """Sorted names of the folders and of everything else, without hidden ones and what cannot be looked at."""
         names: list[str] = []
         files: list[str] = []
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     self.hidden += 1
-                elif entry.is_dir():
-                    names.append(entry.name)
-                else:
-                    files.append(entry.name)
+                    continue
+                try:
+                    (names if entry.is_dir() else files).append(entry.name)
+                except OSError as error:  # a link that leads back to itself, or into a folder of somebody else
+                    place = Place((*parts, entry.name), entry.path)
+                    self.problems.append(unreadable(place, entry.path, error))
         return sorted(names), sorted(files)
 
     def _without_labels(self, folder: Path, names: list[str], files: list[str]) -> list[str]:

@@ -136,6 +136,18 @@ def test_folder_that_cannot_be_listed_is_skipped(tmp_path: Path, monkeypatch: py
     assert "Permission denied" in found.skipped[0].detail
 
 
+def test_a_link_that_cannot_be_followed_takes_nothing_else_along(tmp_path: Path) -> None:
+    image(tmp_path / "x.nii.gz")
+    image(tmp_path / "below" / "y.nii.gz")
+    (tmp_path / "below" / "loop").symlink_to("loop")
+    (tmp_path / "loop").symlink_to("loop")
+    found = find_scans([tmp_path], num_channels=1)
+    assert names(found) == ["below__y", "x"]
+    assert reasons(found) == {"below__loop": Reason.UNREADABLE, "loop": Reason.UNREADABLE}
+    assert [skipped.source for skipped in found.skipped] == [str(tmp_path / "below" / "loop"), str(tmp_path / "loop")]
+    assert all("Too many levels of symbolic links" in skipped.detail for skipped in found.skipped)
+
+
 def test_inputs_that_are_missing_or_no_images_are_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="there is no file or folder"):
         find_scans([tmp_path / "nowhere"], num_channels=1)
