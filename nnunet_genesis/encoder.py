@@ -122,14 +122,15 @@ class PretrainedEncoder(nn.Module):
 
 
 def load_encoder(file: str | Path, in_channels: int | None = None) -> PretrainedEncoder:
-    """Load the encoder of any readable file as a plain torch module.
+    """Load the encoder of a file that describes its architecture as a plain torch module.
 
     The module is not frozen and on the CPU. nnU-Net's encoders normalise every instance by itself, so that train and
     eval mode compute the same (unless the plans ask for dropout or batch norm). The weights fill all of the
     encoder; the global random generator is left as it was.
 
     Args:
-        file: A checkpoint, an exported encoder (`export_encoder`), or ``hf://user/repo[/file][@revision]``.
+        file: A checkpoint, an exported encoder (`export_encoder`), or ``hf://user/repo[/file][@revision]``; plain state
+            dicts and models of nnU-Net before 2.4 do not tell their architecture.
         in_channels: Input channels; by default those of the file that are images. For others, the first convolution is
             adapted: where all channels are equal, the response stays that of the file.
 
@@ -167,7 +168,7 @@ def load_encoder(file: str | Path, in_channels: int | None = None) -> Pretrained
 
 
 def export_encoder(file: str | Path, out: Path) -> None:
-    """Write the encoder of any readable file as safetensors, with its description in the metadata.
+    """Write the encoder of a file that `load_encoder` reads as safetensors, with its description in the metadata.
 
     Tensors have nnU-Net's names (``encoder.stages...``). The metadata holds one JSON text under
     ``nnunet_genesis_encoder``: architecture, channels, patch size, spacing, normalisation, and where the weights come

@@ -100,7 +100,8 @@ def build_source_network(source: SourceModel, input_channels: int, num_outputs: 
         raise CheckpointError(
             f"the file ({source.kind}) does not tell its network's architecture",
             where=source.file,
-            mend="use a file that genesis-pretrain-nnunet or nnUNetv2_train wrote",
+            mend="use a file that genesis-pretrain-nnunet or nnUNetv2_train (nnU-Net 2.4 or later) wrote; files"
+            " that do not tell it serve nnUNetTrainerGenesis alone, which knows the network of the plans",
         )
     _check_classes(source)
     try:

@@ -337,6 +337,17 @@ def test_broken_files_are_told(file: Path, tmp_path: Path) -> None:
         load_encoder(broken)
 
 
+@pytest.mark.parametrize("plans", [None, {"configurations": {"3d_fullres": {"patch_size": [16, 16, 16]}}}])
+def test_files_without_an_architecture_are_refused(tmp_path: Path, plans: dict[str, Any] | None) -> None:
+    """Plain state dicts, and models of nnU-Net before 2.4."""
+    weights = build(architecture()).state_dict()
+    content = {"init_args": {"plans": plans, "configuration": "3d_fullres"}, "network_weights": weights}
+    torch.save(weights if plans is None else content, tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match="does not tell its network's architecture") as raised:
+        load_encoder(tmp_path / "model.pth")
+    assert "nnU-Net 2.4 or later" in str(raised.value.mend)
+
+
 def test_weights_that_do_not_fill_the_described_encoder_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "checkpoint_final.pth"
     described = architecture()
