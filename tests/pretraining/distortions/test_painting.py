@@ -80,6 +80,15 @@ def test_corrupted_share_over_all_patches_is_the_published_one(ours: Shares, the
     assert ours.share.mean() == pytest.approx(theirs.share.mean(), abs=0.03)
 
 
+def test_slices_hold_the_documented_share_of_noise() -> None:
+    """Boxes of the same sides lack an axis: more of a slice is in them than of a volume."""
+    parameters = sample_painting(4000, (64, 64), generator(0))
+    share = painted_voxels(parameters, (64, 64), torch.device("cpu")).flatten(1).double().mean(1)
+    assert float(share[~parameters.outside].mean()) == pytest.approx(0.21, abs=0.01)
+    assert float(share[parameters.outside].mean()) == pytest.approx(0.48, abs=0.01)
+    assert float((share * parameters.applied).mean()) == pytest.approx(0.38, abs=0.015)
+
+
 @pytest.mark.parametrize("kind", ["inside", "outside"])
 def test_corrupted_shares_are_distributed_as_in_the_reference(ours: Shares, theirs: Shares, kind: str) -> None:
     first, second = ours.share[ours.kind == kind], theirs.share[theirs.kind == kind]
