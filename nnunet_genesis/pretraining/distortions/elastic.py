@@ -225,8 +225,22 @@ def _look_up(volumes: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Interpolate every slice at its points: (batch, channels, slices, y, x) at (batch, slices, y, x, 2)."""
     batch_size, channels, slices, *plane = volumes.shape
     images = volumes.transpose(1, 2).reshape(-1, channels, *plane)
-    values = grid_sample(images, points.flatten(0, 1), padding_mode="border", align_corners=False)
-    return values.view(batch_size, slices, channels, *plane).transpose(1, 2)
+    # MPS has no border before torch 2.13 (pytorch issue 125098); elsewhere, pairs stay the same to the last bit.
+    interpolate = _interpolate_clamped if volumes.device.type == "mps" else _interpolate
+    return interpolate(images, points.flatten(0, 1)).view(batch_size, slices, channels, *plane).transpose(1, 2)
+
+
+def _interpolate(images: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Images (images, channels, y, x) at points (images, y, x, 2); beyond the border there is the border's value."""
+    return grid_sample(images, points, padding_mode="border", align_corners=False)
+
+
+def _interpolate_clamped(images: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """As `_interpolate`, but for rounding at the border: of a value, at most 1e-7 times the voxels of a side."""
+    height, width = images.shape[2:]
+    centres_of_border = torch.tensor([1 - 1 / width, 1 - 1 / height], device=images.device)
+    points = points.clamp(-centres_of_border, centres_of_border)
+    return grid_sample(images, points, padding_mode="zeros", align_corners=False)
 
 
 def _as_volumes(patches: torch.Tensor) -> torch.Tensor:

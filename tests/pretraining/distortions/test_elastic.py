@@ -9,9 +9,12 @@ import pytest
 import torch
 from scipy import stats
 from scipy.ndimage import gaussian_filter, map_coordinates
+from torch.nn.functional import grid_sample
 
 from nnunet_genesis.pretraining.distortions.elastic import (
     ElasticDeformation,
+    _interpolate,
+    _interpolate_clamped,
     apply_elastic,
     apply_elastic_batched,
     displacement_deviation,
@@ -196,6 +199,18 @@ def test_no_value_is_read_back_from_the_device(channels: int, sides: tuple[int, 
     deformed = apply_elastic(patches.to("meta"), sample_elastic(3, sides, generator(11), probability=0.5), inside)
     assert deformed.device.type == "meta"
     assert deformed.shape == patches.shape
+
+
+@pytest.mark.parametrize("sides", [(64, 64), (40, 56), (81, 160), (256, 255), (7, 1), (1, 1)])
+def test_points_clamped_to_the_border_give_what_padding_by_it_gives(sides: tuple[int, ...]) -> None:
+    """The way of MPS, whose older versions cannot pad by the border: on the CPU, both can be compared."""
+    images = smooth(3, 2, sides) + 5
+    points = 2.6 * torch.rand(3, *sides, 2, generator=generator(15)) - 1.3
+    points[0, 0, 0] = torch.tensor([-1.0, 1.0])
+    expected, clamped = (way(images, points) for way in (_interpolate, _interpolate_clamped))
+    difference = (clamped - expected).abs()
+    assert float(difference.max()) <= 1e-7 * max(sides) * float(images.abs().max())
+    assert not torch.equal(expected, grid_sample(images, points, align_corners=False)), "many points are beyond"
 
 
 def test_the_seed_decides_and_memory_is_used_again() -> None:
