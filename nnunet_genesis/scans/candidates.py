@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nnunet_genesis.scans.problems import Reason, ScanProblem
+from nnunet_genesis.scans.problems import Reason, ScanProblem, is_system_error
 
 if TYPE_CHECKING:
     from nnunet_genesis.scans.naming import Place
@@ -35,4 +35,5 @@ def unreadable(place: Place, source: str, error: Exception) -> Candidate:
     """A candidate that stumbled over an error of the operating system or of a reader."""
     detail = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {detail[0]}" if detail else type(error).__name__
-    return Candidate(place, source, problem=ScanProblem(Reason.UNREADABLE, text, where=source))
+    problem = ScanProblem(Reason.UNREADABLE, text, where=source, is_passing=is_system_error(error))
+    return Candidate(place, source, problem=problem)

@@ -15,34 +15,39 @@ import numpy as np
 from nnunet_genesis.scans.candidates import Candidate, unreadable
 from nnunet_genesis.scans.dicom_headers import DICOM_ENDINGS, SliceHeader, read_slice_header
 from nnunet_genesis.scans.naming import Place
-from nnunet_genesis.scans.problems import Reason, ScanProblem
+from nnunet_genesis.scans.problems import Reason, ScanProblem, is_system_error
 from nnunet_genesis.scans.slices import order_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _READERS = 8  # files whose headers are read at a time
 
 
-def find_series(files: Iterable[str], parts: tuple[str, ...]) -> tuple[list[Candidate], int]:
+def find_series(
+    files: Iterable[str], parts: tuple[str, ...], lost: Sequence[Candidate] = ()
+) -> tuple[list[Candidate], int]:
     """The series among the DICOM files of one folder.
 
     Files belong together if they share series, size and orientation. A file that is alone, or that holds several
-    frames, is a candidate of its own.
+    frames, is a candidate of its own. Where the system cannot read one of them, no series is known to be whole.
 
     Args:
         files: Absolute paths of files of one folder.
         parts: Name of the folder in parts, for the identifiers.
+        lost: Other files of the folder that may be slices, and that the system cannot read.
 
     Returns:
         Candidates with one channel, and the number of files that are no images.
     """
     series: dict[tuple[object, ...], list[SliceHeader]] = defaultdict(list)
     candidates: list[Candidate] = []
+    lost = [*lost]
     other_files = 0
     for path, header in _read_headers(sorted(files)):
         if isinstance(header, Exception):
             candidates.append(unreadable(_place_of_file(path, parts), path, header))
+            lost += candidates[-1:] if is_system_error(header) else []
         elif header is None:
             other_files += 1
         elif header.frames > 1:
@@ -60,7 +65,7 @@ def find_series(files: Iterable[str], parts: tuple[str, ...]) -> tuple[list[Cand
         mark = _mark(key)
         folder = str(Path(slices[0].path).parent)
         name = parts if len(stacks) == 1 else (*parts, f"series-{mark[:8]}")
-        candidate = _judge_stack(slices, Place(name, f"{folder}\n{mark}"), folder)
+        candidate = _judge_stack(slices, Place(name, f"{folder}\n{mark}"), folder, lost)
         candidates.append(replace(candidate, series=mark if key[0] else ""))
     return candidates, other_files
 
@@ -103,11 +108,19 @@ def _mark(key: tuple[object, ...]) -> str:
     return hashlib.sha256(repr(key).encode()).hexdigest()
 
 
-def _judge_stack(slices: list[SliceHeader], place: Place, folder: str) -> Candidate:
+def _judge_stack(slices: list[SliceHeader], place: Place, folder: str, lost: Sequence[Candidate]) -> Candidate:
     source = f"{folder} ({len(slices)} slices)"
     positions = [header.position for header in slices if header.position is not None]
     orientation = slices[0].orientation
     try:
+        if lost:
+            raise ScanProblem(
+                Reason.UNREADABLE,
+                f"{len(lost)} file(s) of its folder that may be slices cannot be read, e.g. {lost[0].source}",
+                where=source,
+                mend="make them readable, or move them out of the folder if they are no slices",
+                is_passing=True,
+            )
         if orientation is None or not positions:
             raise ScanProblem(Reason.UNREADABLE, "no slice positions", where=source)
         if len(positions) < len(slices):

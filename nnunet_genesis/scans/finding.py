@@ -35,6 +35,7 @@ class SkippedScan:
         reason: The kind of problem.
         detail: What is wrong, with the offending value.
         mend: What mends it; empty where nothing is known.
+        is_passing: Whether nothing is known of the scan itself, see `ScanProblem`.
     """
 
     identifier: str
@@ -42,11 +43,12 @@ class SkippedScan:
     reason: Reason
     detail: str
     mend: str = ""
+    is_passing: bool = False
 
     @classmethod
     def of(cls, problem: ScanProblem, identifier: str, source: str) -> SkippedScan:
         """A scan that is skipped because of a problem."""
-        return cls(identifier, source, problem.reason, problem.problem, problem.mend or "")
+        return cls(identifier, source, problem.reason, problem.problem, problem.mend or "", problem.is_passing)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ def find_in_folder(
     images: list[tuple[str, str]] = []
     slices: list[str] = []
     candidates: list[Candidate] = []
+    lost_slices: list[Candidate] = []
     other_files = 0
     for name in names:
         path = folder / name
@@ -80,8 +81,9 @@ def find_in_folder(
             candidates.append(Candidate(Place((*parts, name), str(path)), str(path), problem=problem))
         except OSError as error:
             candidates.append(unreadable(Place((*parts, name), str(path)), str(path), error))
+            lost_slices += candidates[-1:] if ending is None else []
     grouped, notes = group_channels(images, parts, num_channels, apart=channels_apart)
-    series, not_images = find_series(slices, parts or (folder.name,))
+    series, not_images = find_series(slices, parts or (folder.name,), lost_slices)
     if num_channels > 1:
         series = [_refuse_single_channel(candidate, num_channels) for candidate in series]
     return candidates + grouped + series, notes, other_files + not_images

@@ -51,7 +51,7 @@ def read_header(files: tuple[str, ...], max_voxels: int) -> Header | None:
         except UnicodeEncodeError as error:  # SimpleITK would end the whole process
             raise ScanProblem(Reason.UNREADABLE, "the file's name is no UTF-8", where=file, mend="rename it") from error
         if not Path(file).is_file():
-            raise ScanProblem(Reason.UNREADABLE, "the file has vanished", where=file)
+            raise ScanProblem(Reason.UNREADABLE, "the file has vanished", where=file, is_passing=True)
         if Path(file).stat().st_size == 0:
             raise ScanProblem(Reason.EMPTY, "the file is empty (0 bytes)", where=file)
         check_nrrd_header(file)

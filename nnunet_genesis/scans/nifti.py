@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from nibabel import nifti1, nifti2
 
-from nnunet_genesis.scans.problems import Reason, ScanProblem
+from nnunet_genesis.scans.problems import Reason, ScanProblem, is_system_error
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -50,7 +50,9 @@ def read_nifti_header(path: str, max_voxels: int) -> tuple[tuple[int, ...], tupl
             dtype = None if kind is None else np.dtype(kind).newbyteorder(header["dim"].dtype.byteorder)
             _check_voxels(file, begin, needed, dtype, path)
     except (EOFError, OSError, zlib.error) as error:
-        raise ScanProblem(Reason.UNREADABLE, f"damaged or shortened ({error})", where=path) from error
+        is_passing = is_system_error(error)
+        what = "it cannot be read" if is_passing else "damaged or shortened"
+        raise ScanProblem(Reason.UNREADABLE, f"{what} ({error})", where=path, is_passing=is_passing) from error
     components = _COLOURS.get(int(header["datatype"]), 1) * math.prod(size[4:])
     axes = max(2, *(axis + 1 for axis, length in enumerate(size[:4]) if axis < 3 or length > 1))
     axes = min(axes, len(size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -56,18 +57,35 @@ class ScanProblem(DataError):
         problem: What is wrong, with the offending value.
         where: The file or folder it concerns.
         mend: What mends it; where nothing is said, what mends such scans as a rule.
+        is_passing: Whether the machine or its files failed, so that nothing is known of the scan itself.
     """
 
     def __init__(
-        self, reason: Reason, problem: str, *, where: str | Path | None = None, mend: str | None = None
+        self,
+        reason: Reason,
+        problem: str,
+        *,
+        where: str | Path | None = None,
+        mend: str | None = None,
+        is_passing: bool = False,
     ) -> None:
         super().__init__(problem, where=where, mend=mend or _MENDS.get(reason))
-        self.reason = reason
+        self.reason, self.is_passing = reason, is_passing
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep reason and parts when the problem crosses a process boundary."""
-        return (_rebuild, (self.reason, self.problem, self.where, self.mend))
+        return (_rebuild, (self.reason, self.problem, self.where, self.mend, self.is_passing))
 
 
-def _rebuild(reason: Reason, problem: str, where: str | Path | None, mend: str | None) -> ScanProblem:
-    return ScanProblem(reason, problem, where=where, mend=mend)
+def is_system_error(error: BaseException | None) -> bool:
+    """Whether the operating system said it: no permission, a server that is away, a file that has vanished.
+
+    What a file holds is not told so: gzip's errors have no number, and a place that no file has is an invalid argument.
+    """
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+
+
+def _rebuild(
+    reason: Reason, problem: str, where: str | Path | None, mend: str | None, is_passing: bool = False
+) -> ScanProblem:
+    return ScanProblem(reason, problem, where=where, mend=mend, is_passing=is_passing)

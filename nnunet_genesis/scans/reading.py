@@ -13,7 +13,7 @@ import numpy as np
 from nnunet_genesis.scans.checks import ReadingRules, check_header, check_image, check_spacing
 from nnunet_genesis.scans.conversion import convert, is_known
 from nnunet_genesis.scans.headers import read_header
-from nnunet_genesis.scans.problems import Reason, ScanProblem
+from nnunet_genesis.scans.problems import Reason, ScanProblem, is_system_error
 from nnunet_genesis.scans.quiet import quiet
 
 if TYPE_CHECKING:
@@ -58,11 +58,17 @@ def read_scan(
                 raise
             except MemoryError as error:
                 raise ScanProblem(
-                    Reason.TOO_LARGE, "it does not fit into memory", where=where, mend="a lower -np or --max-voxels"
+                    Reason.TOO_LARGE,
+                    "it does not fit into memory",
+                    where=where,
+                    mend="a lower -np or --max-voxels",
+                    is_passing=True,
                 ) from error
             except Exception as error:  # readers raise whatever they happen to stumble over
                 printed = chatter.getvalue()
-                raise ScanProblem(Reason.UNREADABLE, _describe(error, printed), where=where) from error
+                raise ScanProblem(
+                    Reason.UNREADABLE, _describe(error, printed), where=where, is_passing=is_system_error(error)
+                ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     spacing = [float(step) for step in properties["spacing"]]

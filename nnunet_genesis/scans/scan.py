@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_genesis.scans.detached import detached_data_files
-from nnunet_genesis.scans.problems import Reason, ScanProblem
+from nnunet_genesis.scans.problems import Reason, ScanProblem, is_system_error
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Scan:
                             f"the file cannot be looked at ({type(error).__name__}: {error})",
                             where=file,
                             mend="put it back, or leave the scan out",
+                            is_passing=is_system_error(error),
                         ) from error
                     digest.update(os.fsencode(file) + b"\0%d\0%d\0" % (status.st_size, status.st_mtime_ns))
             digest.update(b"\0\0")

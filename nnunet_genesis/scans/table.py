@@ -98,7 +98,7 @@ def _resolve(table: Path, path: str) -> tuple[str, ...]:
             if file.is_file() and (file.name.lower().endswith(DICOM_ENDINGS) or has_dicom_mark(str(file)))
         ]
     except OSError as error:
-        raise ScanProblem(Reason.UNREADABLE, f"{type(error).__name__}: {error}", where=full) from error
+        raise ScanProblem(Reason.UNREADABLE, f"{type(error).__name__}: {error}", where=full, is_passing=True) from error
     found, _ = find_series(files, (full.name,))
     if len(found) == 1 and found[0].problem is not None:
         raise found[0].problem

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +16,6 @@ from nnunet_genesis.scans.dicom_headers import read_slice_header
 from nnunet_genesis.scans.finding import FoundScans, find_scans
 from nnunet_genesis.scans.problems import Reason
 from tests.scans.files import voxels, write_dicom_series, write_image
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SMALL = (3, 5, 4)
 
@@ -255,6 +254,30 @@ def test_damaged_and_other_dicom_files(tmp_path: Path) -> None:
     assert names(found) == ["patient"]
     assert reasons(found) == {"patient__cut": Reason.UNREADABLE, "patient__empty": Reason.UNREADABLE}
     assert found.other_files == 1
+
+
+@pytest.mark.parametrize("ending", [".dcm", ""])
+def test_a_series_is_not_judged_while_one_of_its_slices_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    files = write_dicom_series(tmp_path / "patient", voxels((8, 16, 16)))
+    if not ending:
+        files = [file.rename(file.with_suffix("")) for file in files]
+    opening = Path.open
+
+    def refuse(path: Path, *arguments: Any) -> Any:
+        if path == files[-1]:  # without the last slice, the others would pass for a whole volume
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return opening(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    found = find_scans([tmp_path], num_channels=1)
+    assert (found.scans, [skipped.is_passing for skipped in found.skipped]) == ([], [True, True])
+    assert found.skipped[0].source == f"{tmp_path / 'patient'} (7 slices)"
+    told = f"1 file(s) of its folder that may be slices cannot be read, e.g. {files[-1]}"
+    assert (found.skipped[0].reason, found.skipped[0].detail) == (Reason.UNREADABLE, told)
+    monkeypatch.undo()
+    assert names(find_scans([tmp_path], num_channels=1)) == ["patient"]
 
 
 def test_names_of_files_that_are_hostile(tmp_path: Path) -> None:

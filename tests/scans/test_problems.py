@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def test_problem_survives_pickling() -> None:
-    problem = ScanProblem(Reason.SPACING, "spacing 0 mm", where="x.nii", mend="correct it")
+    problem = ScanProblem(Reason.SPACING, "spacing 0 mm", where="x.nii", mend="correct it", is_passing=True)
     copy = pickle.loads(pickle.dumps(problem))
     assert isinstance(copy, ScanProblem)
     assert isinstance(copy, DataError)
-    assert (copy.reason, copy.problem, copy.where, copy.mend, str(copy)) == (
-        Reason.SPACING, "spacing 0 mm", "x.nii", "correct it", str(problem)
+    assert (copy.reason, copy.problem, copy.where, copy.mend, str(copy), copy.is_passing) == (
+        Reason.SPACING, "spacing 0 mm", "x.nii", "correct it", str(problem), True
     )  # fmt: skip
     assert f"{Reason.FEW_VALUES}" == "few values"
 

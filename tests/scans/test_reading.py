@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gzip
 import hashlib
 import os
@@ -22,6 +23,7 @@ from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReori
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
+from nnunet_genesis.scans import nifti, reading
 from nnunet_genesis.scans.finding import find_scans
 from nnunet_genesis.scans.problems import Reason, ScanProblem
 from nnunet_genesis.scans.reading import ReadingRules, read_scan
@@ -189,6 +191,29 @@ def test_channels_that_differ_in_size_or_number_are_refused(tmp_path: Path, scra
         read_scan(Scan("x", ((first,), (other,))), SimpleITKIO(), rules, scratch)
     assert raised.value.reason is Reason.CHANNELS
     assert raised.value.mend
+
+
+def test_what_the_system_says_is_told_apart_from_damage(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = tmp_path / "damaged.nii.gz"
+    damaged.write_bytes(b"no image")
+    file = write_image(tmp_path / "x.nii.gz", voxels((6, 10, 12)))
+    with pytest.raises(ScanProblem, match="damaged or shortened") as raised:
+        read(damaged, scratch)
+    assert not raised.value.is_passing
+
+    def fail(path: str) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", path)
+
+    monkeypatch.setattr(nifti, "_open", fail)
+    with pytest.raises(ScanProblem, match=r"it cannot be read .*Stale file handle") as raised:
+        read(file, scratch)
+    assert raised.value.is_passing
+    monkeypatch.setattr(reading, "read_header", lambda files, _: fail(files[0]))
+    with pytest.raises(ScanProblem, match="Stale file handle") as raised:
+        read(file, scratch)
+    assert raised.value.is_passing
 
 
 def test_what_a_reader_says_ends_with_what_failed(tmp_path: Path, scratch: Path) -> None:

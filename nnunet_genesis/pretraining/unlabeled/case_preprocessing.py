@@ -141,7 +141,9 @@ class ScanPreprocessor:
                 raw, None, properties, self._manager, self._settings, self._dataset
             )
         except MemoryError as error:
-            raise ScanProblem(Reason.TOO_LARGE, "not enough memory to preprocess it", where=where) from error
+            raise ScanProblem(
+                Reason.TOO_LARGE, "not enough memory to preprocess it", where=where, is_passing=True
+            ) from error
         except Exception as error:  # an extreme scan may make nnU-Net stumble anywhere
             raise ScanProblem(
                 Reason.UNREADABLE, f"nnU-Net cannot preprocess it ({type(error).__name__}: {error})", where=where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,21 +77,43 @@ def sort_scans(scans: Sequence[Scan], cases: Sequence[PoolCase]) -> SortedScans:
 
 
 def spoilt_cases(cases: Iterable[PoolCase], skipped: Sequence[SkippedScan]) -> list[tuple[PoolCase, SkippedScan]]:
-    """Cases whose source files are all there, but were found to be no usable scan any more."""
-    by_source = {_path(source): bad for bad in reversed(skipped) for source in bad.source.split("; ")}
+    """Cases whose source files are all there, but were found to be no usable scan any more.
+
+    What could not be looked at says nothing: a file server may have been away for a moment.
+    """
+    known = [bad for bad in skipped if not bad.is_passing]
+    by_source = {_path(source): bad for bad in reversed(known) for source in bad.source.split("; ")}
     spoilt = []
     for case in cases:
         path = _path(case.sources[0])
         bad = by_source.get(path)
         # Of a folder with several series, another one may be meant.
-        if bad is not None and (bad.identifier == case.identifier or path.is_file()) and not is_source_gone(case):
+        if bad is not None and (bad.identifier == case.identifier or _is_file(path)) and _is_there(case):
             spoilt.append((case, bad))
     return spoilt
 
 
 def is_source_gone(case: PoolCase) -> bool:
-    """Whether a file or folder that a case was made of is not there any more."""
-    return not all(_path(source).exists() for source in case.sources)
+    """Whether a file or folder that a case was made of is known to be not there any more."""
+    return any(_mode(_path(source)) == 0 for source in case.sources)
+
+
+def _is_there(case: PoolCase) -> bool:
+    return all(_mode(_path(source)) for source in case.sources)
+
+
+def _is_file(path: Path) -> bool:
+    return stat.S_ISREG(_mode(path) or 0)
+
+
+def _mode(path: Path) -> int | None:
+    """Kind of a file or folder as `stat` has it, 0 where there is none, None where the system cannot tell."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # no name that a file can have
+        return 0
+    except OSError:
+        return None
 
 
 def _by_sources(cases: Iterable[PoolCase]) -> dict[tuple[str, ...], list[str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.pretraining.unlabeled.supervised import WorkerCrashed, WorkerTimedOut
 from nnunet_genesis.scans.finding import SkippedScan
-from nnunet_genesis.scans.problems import Reason, ScanProblem
+from nnunet_genesis.scans.problems import Reason, ScanProblem, is_system_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,8 +77,16 @@ class Sifter:
     def _leave_out(self, scan: Scan, problem: ScanProblem) -> None:
         skipped = SkippedScan.of(problem, scan.identifier, "; ".join(scan.sources()))
         self.skipped.append(skipped)
-        if scan.identifier in self.outdated:
-            self.remove(self.outdated.pop(scan.identifier), skipped)
+        outdated = self.outdated.pop(scan.identifier, None)
+        if outdated is None:
+            return
+        if not problem.is_passing:
+            self.remove(outdated, skipped)
+        elif outdated.scan in self.known:
+            same = f"the same voxels as case {self.known[outdated.scan]} of this pool"
+            self.remove(outdated, replace(skipped, reason=Reason.DUPLICATE, detail=same))
+        else:  # it stays until a run can read what its files hold now
+            self.known[outdated.scan] = outdated.identifier
 
 
 def _explain(error: Exception | None) -> ScanProblem:
@@ -87,9 +95,10 @@ def _explain(error: Exception | None) -> ScanProblem:
     if isinstance(error, ScanProblem):
         return error
     if isinstance(error, WorkerTimedOut):
-        return ScanProblem(Reason.TIMED_OUT, error.problem, mend="a longer --timeout, if the scan is only large")
+        mend = "a longer --timeout, if the scan is only large"
+        return ScanProblem(Reason.TIMED_OUT, error.problem, mend=mend, is_passing=True)
     if isinstance(error, WorkerCrashed):
-        return ScanProblem(Reason.CRASHED, error.problem, mend="a lower -np, if memory was short")
+        return ScanProblem(Reason.CRASHED, error.problem, mend="a lower -np, if memory was short", is_passing=True)
     if isinstance(error, GenesisError):
         return ScanProblem(Reason.UNREADABLE, error.problem, mend=error.mend)
-    return ScanProblem(Reason.UNREADABLE, f"{type(error).__name__}: {error}")
+    return ScanProblem(Reason.UNREADABLE, f"{type(error).__name__}: {error}", is_passing=is_system_error(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import TYPE_CHECKING
@@ -9,10 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.pretraining.unlabeled.excluded_scans import ExcludedScans
 from nnunet_genesis.pretraining.unlabeled.pool import Pool
 from nnunet_genesis.pretraining.unlabeled.pool_index import index_pool
 from nnunet_genesis.pretraining.unlabeled.report import describe_outcome
-from nnunet_genesis.scans.problems import Reason
+from nnunet_genesis.pretraining.unlabeled.sifting import Sifter
+from nnunet_genesis.pretraining.unlabeled.supervised import Outcome, WorkerCrashed, WorkerTimedOut
+from nnunet_genesis.scans.problems import Reason, ScanProblem
+from nnunet_genesis.scans.scan import Scan
 from nnunet_genesis.scans.voxel_hash import scan_key
 from tests.pretraining.unlabeled.planned import build, draw_scan, plan_dataset, write_scan
 from tests.scans.files import write_dicom_series
@@ -103,6 +108,65 @@ def test_a_series_that_lost_a_slice_takes_its_case_along(tmp_path: Path, planned
     second = build(planned, tmp_path / "in")
     assert names(second) == ["a"]
     assert [(bad.identifier, bad.reason) for bad in second.removed] == [("patient", Reason.MISSING_SLICES)]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_folder_that_cannot_be_listed_for_a_moment_costs_no_case(
+    tmp_path: Path, planned: PlannedConfiguration, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder = tmp_path / "in" / "patient"
+    write_dicom_series(folder, draw_scan(0, (8, 20, 18)).astype("int16"))
+    write_scan(tmp_path / "in" / "a.nii.gz", draw_scan(1))
+    build(planned, tmp_path / "in")
+    listing = os.scandir
+
+    def refuse(listed: Path) -> object:
+        if listed == folder:
+            raise OSError(number, "the system cannot tell", str(listed))
+        return listing(listed)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refuse)
+        second = build(planned, tmp_path / "in")
+    assert names(second) == ["a", "patient"]
+    assert (second.removed, second.sourceless) == ([], [])
+    assert [(bad.identifier, bad.reason) for bad in second.skipped] == [("patient", Reason.UNREADABLE)]
+    assert sorted(build(planned, tmp_path / "in").kept) == ["a", "patient"]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_kept"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), True),
+        (WorkerTimedOut("not done after 60 seconds"), True),
+        (WorkerCrashed("the process died"), True),
+        (ScanProblem(Reason.CONSTANT, "all voxels are 7"), False),
+    ],
+)
+def test_a_changed_source_that_cannot_be_read_for_a_moment_costs_no_case(
+    tmp_path: Path, planned: PlannedConfiguration, error: Exception, *, is_kept: bool
+) -> None:
+    source = write_scan(tmp_path / "in" / "a.nii.gz", draw_scan(0))
+    first = build(planned, tmp_path / "in")
+    sifter = Sifter(Pool(first.folder), first.cases, ["a"], ExcludedScans({}), [])
+    sifter.take(Outcome(Scan("a", ((str(source),),)), None, error))
+    assert [case.identifier for case in Pool(first.folder).read_cases()] == ["a"] * is_kept
+    assert [file.stem for file in first.folder.glob("*.b2nd")] == ["a"] * is_kept
+    assert sifter.known == ({first.cases[0].scan: "a"} if is_kept else {})
+    assert [bad.identifier for bad in sifter.skipped] == ["a"]
+
+
+def test_an_old_case_gives_way_to_an_equal_one_though_its_own_file_cannot_be_read(
+    tmp_path: Path, planned: PlannedConfiguration
+) -> None:
+    for number, name in enumerate("ab"):
+        write_scan(tmp_path / "in" / f"{name}.nii.gz", draw_scan(number))
+    first = build(planned, tmp_path / "in")
+    sifter = Sifter(Pool(first.folder), first.cases, ["b"], ExcludedScans({}), [])
+    sifter.known[first.cases[1].scan] = "c"
+    sifter.take(Outcome(Scan("b", (("b.nii.gz",),)), None, TimeoutError(errno.ETIMEDOUT, "Connection timed out")))
+    assert [(bad.identifier, bad.reason) for bad in sifter.removed] == [("b", Reason.DUPLICATE)]
+    assert sifter.removed[0].detail == "the same voxels as case c of this pool"
 
 
 def test_a_touched_source_with_a_new_copy_stays_once(tmp_path: Path, planned: PlannedConfiguration) -> None:

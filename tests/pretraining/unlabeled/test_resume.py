@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from nnunet_genesis.pretraining.unlabeled.pool import Pool, PoolCase
-from nnunet_genesis.pretraining.unlabeled.resume import sort_scans
+from nnunet_genesis.pretraining.unlabeled.resume import is_source_gone, sort_scans, spoilt_cases
+from nnunet_genesis.scans.finding import SkippedScan
 from nnunet_genesis.scans.problems import Reason
 from nnunet_genesis.scans.scan import Scan
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def make_scan(folder: Path, name: str, *, identifier: str | None = None, content: str = "voxels") -> Scan:
@@ -81,3 +83,31 @@ def test_files_that_vanish_meanwhile_are_reported(tmp_path: Path) -> None:
     sorted_scans = sort_scans([scan, gone], [case])
     assert sorted_scans.kept == ["a"]
     assert [(skipped.identifier, skipped.reason) for skipped in sorted_scans.skipped] == [("gone", Reason.UNREADABLE)]
+
+
+def refuse_to_look_at(path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system answer every question about a path with an error."""
+    looking = Path.stat
+
+    def look(asked: Path, **options: Any) -> Any:
+        if asked == path:
+            raise OSError(number, "the system cannot tell", str(asked))
+        return looking(asked, **options)
+
+    monkeypatch.setattr(Path, "stat", look)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.ENOTCONN])
+def test_a_source_is_gone_only_where_the_system_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    scan, gone = make_scan(tmp_path / "in", "a"), make_scan(tmp_path / "in", "gone")
+    cases = [record(tmp_path / "pool", scan), record(tmp_path / "pool", gone)]
+    file = Path(scan.channels[0][0])
+    Path(gone.channels[0][0]).unlink()
+    assert [is_source_gone(case) for case in cases] == [False, True]
+    bad = SkippedScan("a", str(file), Reason.CONSTANT, "all voxels are 7")
+    assert spoilt_cases(cases, [bad]) == [(cases[0], bad)]
+    refuse_to_look_at(file, number, monkeypatch)
+    assert [is_source_gone(case) for case in cases] == [False, True]
+    assert spoilt_cases(cases, [bad]) == []
