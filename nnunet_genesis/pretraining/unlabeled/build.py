@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from nnunet_genesis.pretraining.unlabeled.sifting import Sifter
 from nnunet_genesis.pretraining.unlabeled.supervised import run_supervised
 from nnunet_genesis.pretraining.unlabeled.worker import prepare_scan, start_worker
 from nnunet_genesis.scans.finding import find_scans
+from nnunet_genesis.storage import missing_locks
 from nnunet_genesis.upstream import check_upstream
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from nnunet_genesis.plans import PlannedConfiguration
 
+LOGGER = logging.getLogger("nnunet_genesis")
 LOCK_FILE = ".lock"
 MAX_VOXELS = 500_000_000
 SECONDS_PER_SCAN = 1800.0
@@ -158,19 +161,34 @@ def reader_endings(planned: PlannedConfiguration) -> frozenset[str]:
 
 @contextmanager
 def _locked(pool: Pool, planned: PlannedConfiguration) -> Iterator[None]:
+    with _held(pool):
+        if pool.pool_file.exists():
+            pool.check_plans(planned)
+        yield
+
+
+@contextmanager
+def _held(pool: Pool) -> Iterator[None]:
+    """Keep other processes from writing a pool; where the file system has no locks, a warning asks the user to."""
     pool.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(pool.folder / LOCK_FILE, timeout=0)
+    file = pool.folder / LOCK_FILE
+    missing = missing_locks(file)
+    if missing is not None:
+        LOGGER.warning(
+            "%s: this file system has no locks (%s): do not build one pool twice at once", pool.folder, missing
+        )
+        yield
+        return
+    lock = FileLock(file, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
         raise SetupError(
             f"another process is writing pool {pool.name}",
-            where=pool.folder / LOCK_FILE,
+            where=file,
             mend="wait until it is done, or give another --name",
         ) from error
     try:
-        if pool.pool_file.exists():
-            pool.check_plans(planned)
         yield
     finally:
         lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -187,6 +188,25 @@ def test_a_pool_is_written_by_one_process(tmp_path: Path, planned: PlannedConfig
         build(planned, tmp_path / "in")
     assert [path.name for path in folder.iterdir()] == [".lock"]
     assert len(build(planned, tmp_path / "in").cases) == 1
+
+
+def test_a_file_system_without_locks_is_told_and_takes_the_pool(
+    tmp_path: Path, planned: PlannedConfiguration, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    write_scan(tmp_path / "in" / "a.nii.gz", draw_scan(0))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert len(build(planned, tmp_path / "in").cases) == 1
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    folder = planned.pools_folder / "pool"
+    assert told == [
+        f"{folder}: this file system has no locks ([Errno 38] Function not implemented): do not build one pool twice"
+        " at once"
+    ]
 
 
 def test_a_pool_of_other_plans_is_not_mixed_with(tmp_path: Path, planned: PlannedConfiguration) -> None:
