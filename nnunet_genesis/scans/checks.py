@@ -99,7 +99,10 @@ def check_spacing(size: Sequence[int], spacing: Sequence[float], rules: ReadingR
 
 
 def check_image(image: npt.NDArray[np.float32], rules: ReadingRules, where: str) -> None:
-    """Refuse images (channels, z, y, x) that nothing can be learnt from."""
+    """Refuse images (channels, z, y, x) that nothing can be learnt from.
+
+    Of several channels, one that is no label map is enough: a patient may lack a modality, and a channel may be a mask.
+    """
     if image.size == 0:
         raise ScanProblem(Reason.EMPTY, f"no voxels ({_by(image.shape)})", where=where)
     if image.ndim != 4:
@@ -107,6 +110,7 @@ def check_image(image: npt.NDArray[np.float32], rules: ReadingRules, where: str)
     if image.shape[0] != rules.num_channels:
         raise ScanProblem(Reason.CHANNELS, describe_channels(range(image.shape[0]), rules.num_channels), where=where)
     _check_dimensions(image.shape[1:], rules, where)
+    empty: list[tuple[Reason, str]] = []
     for number, channel in enumerate(image):
         bad = channel.size - np.count_nonzero(np.isfinite(channel))
         if bad:
@@ -116,14 +120,13 @@ def check_image(image: npt.NDArray[np.float32], rules: ReadingRules, where: str)
                 where=where,
             )
         if channel.min() == channel.max():
-            raise ScanProblem(
-                Reason.CONSTANT, f"all voxels of channel {number} are {float(channel.flat[0]):g}", where=where
-            )
-        values = _count_values(channel)
-        if channel.size > FEW_VALUES_FROM and values < FEWEST_VALUES:
-            raise ScanProblem(
-                Reason.FEW_VALUES, f"channel {number} has only {values} different values: a label map?", where=where
-            )
+            empty.append((Reason.CONSTANT, f"all voxels of channel {number} are {float(channel.flat[0]):g}"))
+        elif channel.size > FEW_VALUES_FROM and (values := _count_values(channel)) < FEWEST_VALUES:
+            empty.append((Reason.FEW_VALUES, f"channel {number} has only {values} different values: a label map?"))
+    if len(empty) == len(image):
+        is_constant = all(reason is Reason.CONSTANT for reason, _ in empty)
+        reason = Reason.CONSTANT if is_constant else Reason.FEW_VALUES
+        raise ScanProblem(reason, "; ".join(text for _, text in empty), where=where)
 
 
 def _check_dimensions(size: Sequence[int], rules: ReadingRules, where: str) -> None:

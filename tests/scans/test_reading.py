@@ -193,6 +193,26 @@ def test_channels_that_differ_in_size_or_number_are_refused(tmp_path: Path, scra
     assert raised.value.mend
 
 
+def test_one_channel_that_holds_something_is_enough(tmp_path: Path, scratch: Path) -> None:
+    rules = dataclasses.replace(RULES, num_channels=2)
+    whole = voxels((12, 20, 16))
+    kinds = {"whole": whole, "mask": (whole > 0).astype(np.int16), "absent": np.zeros_like(whole)}
+    files = {name: str(write_image(tmp_path / f"{name}.nii.gz", array)) for name, array in kinds.items()}
+
+    def read_pair(first: str, second: str) -> npt.NDArray[np.float32]:
+        return read_scan(Scan("x", ((files[first],), (files[second],))), SimpleITKIO(), rules, scratch)[0]
+
+    for other in ("mask", "absent"):
+        np.testing.assert_array_equal(read_pair("whole", other), np.stack([whole, kinds[other]]))
+        np.testing.assert_array_equal(read_pair(other, "whole"), np.stack([kinds[other], whole]))
+    with pytest.raises(ScanProblem, match="all voxels of channel 0 are 0; all voxels of channel 1 are 0") as raised:
+        read_pair("absent", "absent")
+    assert raised.value.reason is Reason.CONSTANT
+    with pytest.raises(ScanProblem, match="of channel 0 are 0; channel 1 has only 2 different values") as raised:
+        read_pair("absent", "mask")
+    assert raised.value.reason is Reason.FEW_VALUES
+
+
 def test_what_the_system_says_is_told_apart_from_damage(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

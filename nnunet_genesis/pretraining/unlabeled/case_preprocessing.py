@@ -157,11 +157,9 @@ class ScanPreprocessor:
             )
         if not np.isfinite(image).all():
             raise ScanProblem(Reason.NOT_FINITE, "it is not finite after normalisation", where=where)
-        for number, channel in enumerate(image):
-            if channel.min() == channel.max():
-                raise ScanProblem(
-                    Reason.CONSTANT, f"channel {number} is constant after normalisation: {channel.min():g}", where=where
-                )
+        if all(channel.min() == channel.max() for channel in image):
+            told = ", ".join(f"{channel.min():g}" for channel in image)
+            raise ScanProblem(Reason.CONSTANT, f"every channel is constant after normalisation: {told}", where=where)
         return image
 
 

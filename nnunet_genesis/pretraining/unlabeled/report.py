@@ -100,6 +100,7 @@ def describe_outcome(outcome: BuildOutcome) -> list[str]:
     if outcome.other_files:
         lines.append(f"files that are no images: {outcome.other_files}")
     lines += [f"note: {note}" for note in outcome.notes]
+    lines += _note_empty_channels(outcome)
     lines.append("note: scans keep the orientation that they are stored in, as nnU-Net's labelled cases do")
     lines.append(f"folder: {outcome.folder}")
     if outcome.cases:
@@ -156,6 +157,21 @@ def _describe_changes(outcome: BuildOutcome) -> list[str]:
             " they stay in the pool"
         )
     return lines
+
+
+def _note_empty_channels(outcome: BuildOutcome) -> list[str]:
+    empty = [
+        (case.identifier, number)
+        for case in outcome.cases
+        for number, told in enumerate(case.statistics)
+        if told["raw"]["min"] == told["raw"]["max"] or told["preprocessed"]["min"] == told["preprocessed"]["max"]
+    ]
+    if not empty:
+        return []
+    (first, number), scans = empty[0], len({identifier for identifier, _ in empty})
+    return [
+        f"note: {_count(scans)} with a channel that holds nothing, e.g. {first}: channel {number}; it is learned from"
+    ]
 
 
 def _count(number: int) -> str:

@@ -19,6 +19,7 @@ from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.case_files import read_whole
 from nnunet_genesis.pretraining.unlabeled.excluded_scans import ExcludedScans
 from nnunet_genesis.pretraining.unlabeled.image_storage import write_image
+from nnunet_genesis.pretraining.unlabeled.report import describe_outcome
 from nnunet_genesis.scans.problems import Reason
 from nnunet_genesis.scans.voxel_hash import hash_voxels, scan_key
 from tests.pretraining.unlabeled.planned import build, draw_scan, plan_dataset, write_scan
@@ -257,6 +258,26 @@ def test_one_channel_of_an_excluded_scan_is_enough_to_stay_out(tmp_path: Path, m
     assert len(leaky.cases) == 4, "without exclusions, a shared channel is no repetition"
     with pytest.raises(SetupError, match=r"holds 3 scan.* excluded; same has the same voxels as validation case 7"):
         build(planned, tmp_path / "in", name="leaky", excluded=excluded)
+
+
+def test_masks_and_absent_modalities_are_channels_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan_dataset(tmp_path, monkeypatch, channels=2)
+    images = [draw_scan(number) for number in range(4)]
+    seconds = {"both": images[3], "mask": (images[1] > 400).astype(np.float32), "absent": np.zeros_like(images[2])}
+    for first, (name, second) in zip(images, seconds.items(), strict=False):
+        write_scan(tmp_path / "in" / f"{name}_0000.nii.gz", first)
+        write_scan(tmp_path / "in" / f"{name}_0001.nii.gz", second)
+    for place in range(2):
+        write_scan(tmp_path / "in" / f"nothing_{place:04d}.nii.gz", np.full_like(images[0], place))
+    outcome = build(planned, tmp_path / "in")
+    assert sorted(case.identifier for case in outcome.cases) == ["absent", "both", "mask"]
+    assert [(bad.identifier, bad.reason) for bad in outcome.skipped] == [("nothing", Reason.CONSTANT)]
+    for case in outcome.cases:
+        image = read_whole(outcome.folder / case.file)
+        assert np.isfinite(image).all()
+        assert (image[1].min() == image[1].max()) == (case.identifier == "absent")
+    told = "note: 1 scan with a channel that holds nothing, e.g. absent: channel 1; it is learned from"
+    assert told in describe_outcome(outcome)
 
 
 def test_an_excluded_scan_with_an_empty_channel_keeps_no_other_patient_out() -> None:
