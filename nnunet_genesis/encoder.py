@@ -13,6 +13,7 @@ from torch import nn
 
 from nnunet_genesis import encoder_file, hub
 from nnunet_genesis.errors import CheckpointError, SetupError
+from nnunet_genesis.facts_checks import crop_size
 from nnunet_genesis.interop import open_source
 from nnunet_genesis.networks import build_source_network, num_image_channels
 from nnunet_genesis.transfer import load_weights
@@ -203,11 +204,8 @@ def export_encoder(file: str | Path, out: Path) -> None:
 def _describe(source: SourceModel) -> dict[str, Any]:
     """As `encoder_file.describe`, with the size that the weights learned from where that is not the plans' patch."""
     described = encoder_file.describe(source)
-    crop_size = (source.facts.get("pretext_settings") or {}).get("crop_size")
-    axes = len(described.get("patch_size") or ())
-    if isinstance(crop_size, list) and len(crop_size) == axes and all(isinstance(side, int) for side in crop_size):
-        described["patch_size"] = crop_size
-    return described
+    learned = crop_size(source.facts)
+    return described if learned is None else {**described, "patch_size": learned}
 
 
 def _attribute(encoder: nn.Module, name: str) -> Sequence[Any]:

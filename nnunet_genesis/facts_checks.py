@@ -152,3 +152,14 @@ _FACTS: dict[str, Callable[[Any], bool]] = {
     "architecture": _is_architecture,
 }
 """What every entry must be, under the names of the ``genesis`` entry and of `SourceModel.facts`."""
+
+
+def crop_size(facts: Mapping[str, Any]) -> list[int] | None:
+    """Voxels per axis of the crops that Semantic Genesis learned from; None for what learned from the plans' patches.
+
+    Args:
+        facts: The ``genesis`` entry, or `SourceModel.facts`.
+    """
+    told = (facts.get("pretext_settings") or {}).get("crop_size")
+    axes = len(facts.get("patch_size") or ())
+    return told if isinstance(told, list) and len(told) == axes and all(map(_is_count, told)) else None

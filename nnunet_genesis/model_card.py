@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.facts_checks import crop_size
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -61,6 +63,7 @@ def _facts(genesis: Mapping[str, Any]) -> list[tuple[str, str]]:
     kwargs = architecture.get("arch_kwargs") or {}
     epochs, steps = (_text(genesis.get(key, "unknown")) for key in ("epochs", "steps"))
     versions = genesis.get("package_versions") or {}
+    crops = crop_size(genesis)
     return [
         ("method", _text(genesis.get("pretext", "unknown"))),
         ("data set", _text(genesis.get("dataset", "unknown"))),
@@ -71,6 +74,7 @@ def _facts(genesis: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("normalisation", _list(genesis.get("normalization_schemes"))),
         ("plans, configuration", _list([genesis.get("plans", "unknown"), genesis.get("configuration", "unknown")])),
         ("patch size (voxels)", _list(genesis.get("patch_size"), " x ")),
+        *([("size of the crops learned from (voxels)", _list(crops, " x "))] if crops else []),
         ("spacing (mm)", _list(genesis.get("spacing"), " x ")),
         ("network", _text(architecture.get("network_class_name", "unknown")).rsplit(".", 1)[-1]),
         ("features per stage", _list(kwargs.get("features_per_stage"))),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nnunet_genesis.facts_checks import crop_size
 from nnunet_genesis.interop import nnssl
 from nnunet_genesis.interop.layer_settings import IMPORTED
 from nnunet_genesis.networks import build_network
@@ -50,7 +51,7 @@ def find_problems(
     if not problems:
         problems += _tensor_problems(source.weights)
     problems += _plan_problems(plan, names)
-    patches = {"its patches": source.facts.get("patch_size")}
+    patches = {"its patches": crop_size(source.facts) or source.facts.get("patch_size")}
     patches["its recommended_downstream_patchsize"] = plan.get("recommended_downstream_patchsize")
     for what, patch in patches.items():
         if patch is None or (tuple(patch) != PATCH_SIZE and not any_patch):

@@ -160,6 +160,16 @@ def test_other_patches_are_taken_where_the_user_says_so(tmp_path: Path) -> None:
     ]
 
 
+def test_crops_of_semantic_genesis_are_its_patches(tmp_path: Path) -> None:
+    small = build_network(describe((4, 8, 16), residual=True), 1, 1).state_dict()
+    content = content_of(small, deepcopy(ARCHITECTURE), (160, 160, 160))
+    content["genesis"]["pretext_settings"] = {"crop_size": [64, 80, 64]}
+    problems = problems_of(content, tmp_path / "crops.pth")
+    assert [problem for problem in problems if "patches" in problem] == [
+        "its patches: 64 x 80 x 64, and OpenMind's preset is 160 x 160 x 160 (--any-patch takes it as it is)"
+    ]
+
+
 def test_the_pretraining_of_a_dataset_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
