@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnunet_genesis.scans.alignment import ALIGN, check_alignment
 from nnunet_genesis.scans.checks import ReadingRules, check_header, check_image, check_spacing
 from nnunet_genesis.scans.conversion import convert, is_known
 from nnunet_genesis.scans.headers import read_header
 from nnunet_genesis.scans.problems import Reason, ScanProblem, is_system_error
 from nnunet_genesis.scans.quiet import quiet
+from nnunet_genesis.scans.tiff import is_tiff_volume, name_for_reader, read_tiff_spacing, refuse_without_spacing
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ReadingRules", "read_scan"]
 
-_ALIGN = "resample the channels to one grid, or correct their headers"
 _LONGEST_TEXT = 500  # letters of what a reader says
 
 
@@ -82,31 +84,39 @@ def _read(
 ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
     sizes: list[tuple[int, ...]] = []
     spacings: list[tuple[float, ...]] = []
+    tiff_spacings: list[tuple[float, ...] | None] = []
     for channel in scan.channels:
         header = read_header(channel, rules.max_voxels)
+        tiff_spacings.append(read_tiff_spacing(channel[0]) if is_tiff_volume(channel, reader) else None)
         if header is not None:
+            header = replace(header, spacing=(tiff_spacings[-1] or header.spacing[::-1])[::-1])
             check_header(header, len(scan.channels), rules, channel[0])
             sizes.append(header.size)
             spacings.append(header.spacing)
     where = scan.channels[0][0]
     if len(set(sizes)) > 1:
         told = ", ".join(" x ".join(map(str, size)) for size in sizes)
-        raise ScanProblem(Reason.CHANNELS, f"the channels differ in size: {told}", where=where, mend=_ALIGN)
+        raise ScanProblem(Reason.CHANNELS, f"the channels differ in size: {told}", where=where, mend=ALIGN)
     known = [spacing for spacing in spacings if spacing]
     if not all(np.allclose(spacing, known[0]) for spacing in known):
         told = ", ".join(" x ".join(f"{step:.6g}" for step in spacing) for spacing in known)
-        raise ScanProblem(Reason.CHANNELS, f"the channels differ in spacing: {told} mm", where=where, mend=_ALIGN)
+        raise ScanProblem(Reason.CHANNELS, f"the channels differ in spacing: {told} mm", where=where, mend=ALIGN)
     if len(scan.channels) not in {1, rules.num_channels}:
         raise ScanProblem(
             Reason.CHANNELS,
             f"{len(scan.channels)} channels, {rules.num_channels} expected",
             where=where,
         )
+    check_alignment(scan.channels, reoriented=type(reader).__name__.endswith("WithReorient"))
+    if is_tiff_volume(scan.channels[0], reader) and tiff_spacings[0] is None:
+        refuse_without_spacing(where, rules.spacing)
     endings = list(reader.supported_file_endings)
-    files = [
-        channel[0] if is_known(channel, endings) else convert(channel, endings, temporary, number)
-        for number, channel in enumerate(scan.channels)
-    ]
+    files = []
+    for number, channel in enumerate(scan.channels):
+        if is_tiff_volume(channel, reader):
+            files.append(name_for_reader(channel[0], tiff_spacings[number], temporary, number))
+        else:
+            files.append(channel[0] if is_known(channel, endings) else convert(channel, endings, temporary, number))
     image, properties = reader.read_images(files)
     return np.asarray(image, dtype=np.float32), properties
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nnunet_genesis.scans.detached import detached_data_files
 from nnunet_genesis.scans.problems import Reason, ScanProblem, is_system_error
+from nnunet_genesis.scans.tiff import spacing_files
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,7 @@ class Scan:
         digest = hashlib.sha256()
         for channel in self.channels:
             for path in channel:
-                for file in (path, *detached_data_files(path)):
-                    try:
-                        status = Path(file).stat()
-                    except (OSError, ValueError) as error:
-                        raise ScanProblem(
-                            Reason.UNREADABLE,
-                            f"the file cannot be looked at ({type(error).__name__}: {error})",
-                            where=file,
-                            mend="put it back, or leave the scan out",
-                            is_passing=is_system_error(error),
-                        ) from error
-                    digest.update(os.fsencode(file) + b"\0%d\0%d\0" % (status.st_size, status.st_mtime_ns))
+                digest.update(_look_at(path))
             digest.update(b"\0\0")
         return digest.hexdigest()
 
@@ -54,3 +44,21 @@ class Scan:
             channel[0] if len(channel) == 1 else f"{Path(channel[0]).parent} ({len(channel)} slices)"
             for channel in self.channels
         ]
+
+
+def _look_at(path: str) -> bytes:
+    """Names, sizes and modification times of a file and of those that belong to it."""
+    told = b""
+    try:
+        for file in (path, *detached_data_files(path), *spacing_files(path)):
+            status = Path(file).stat()
+            told += os.fsencode(file) + b"\0%d\0%d\0" % (status.st_size, status.st_mtime_ns)
+    except (OSError, ValueError) as error:
+        raise ScanProblem(
+            Reason.UNREADABLE,
+            f"the file cannot be looked at ({type(error).__name__}: {error})",
+            where=path,
+            mend="put it back, or leave the scan out",
+            is_passing=is_system_error(error),
+        ) from error
+    return told

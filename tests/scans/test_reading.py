@@ -6,10 +6,12 @@ import dataclasses
 import errno
 import gzip
 import hashlib
+import json
 import os
 import resource
 import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +19,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+import tifffile
 from nibabel import nifti1
 from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
@@ -191,6 +194,101 @@ def test_channels_that_differ_in_size_or_number_are_refused(tmp_path: Path, scra
         read_scan(Scan("x", ((first,), (other,))), SimpleITKIO(), rules, scratch)
     assert raised.value.reason is Reason.CHANNELS
     assert raised.value.mend
+
+
+def write_tiff(file: Path, array: npt.NDArray[Any], spacing: list[float] | None = None, name: str = "") -> str:
+    tifffile.imwrite(file, array, photometric="minisblack")
+    if spacing is not None:
+        file.with_name(f"{name or file.stem}.json").write_text(json.dumps({"spacing": spacing}))
+    return str(file)
+
+
+@pytest.mark.parametrize("name", ["scan_12.tif", "a.TIF", "scan_12.tiff", "case_0000.tif"])
+def test_a_tiff_volume_has_the_spacing_that_lies_beside_it(tmp_path: Path, scratch: Path, name: str) -> None:
+    array = voxels((6, 10, 12))
+    file = write_tiff(tmp_path / name, array, [3, 0.5, 0.5], "case" if "case" in name else "")
+    scan = Scan("case", ((file,),))
+    signature = scan.signature()
+    image, properties = read_scan(scan, Tiff3DIO(), RULES, scratch)
+    np.testing.assert_array_equal(image, array[None])
+    assert list(properties["spacing"]) == [3, 0.5, 0.5]
+    (beside,) = tmp_path.glob("*.json")
+    beside.write_text('{"spacing": [2.5, 0.5, 0.5]}')
+    assert scan.signature() != signature, "a corrected spacing makes the case anew"
+    beside.write_text('{"spacing": "none"}')
+    with pytest.raises(ScanProblem, match=f"its file {beside.name} holds no spacing") as raised:
+        read_scan(scan, Tiff3DIO(), RULES, scratch)
+    assert raised.value.reason is Reason.SPACING
+
+
+def test_a_tiff_volume_without_a_spacing_is_taken_only_where_the_plans_have_1_mm(tmp_path: Path, scratch: Path) -> None:
+    file = write_tiff(tmp_path / "scan_12.tif", voxels((6, 10, 12)))
+    (tmp_path / "sc.json").write_text('{"spacing": [9, 9, 9]}')  # what is left where five letters more are cut off
+    _, properties = read(Path(file), scratch, Tiff3DIO())
+    assert list(properties["spacing"]) == [1, 1, 1]
+    with pytest.raises(ScanProblem, match="without a file that says its spacing") as raised:
+        read(Path(file), scratch, Tiff3DIO(), dataclasses.replace(RULES, spacing=(3.0, 1.0, 1.0)))
+    assert raised.value.reason is Reason.SPACING
+    assert raised.value.mend is not None
+    command = raised.value.mend.partition(": ")[2]
+    assert command == f"echo '{{\"spacing\": [3, 0.5, 0.5]}}' > {tmp_path / 'scan_12.json'}"
+    subprocess.run(command, shell=True, check=True)
+    _, properties = read(Path(file), scratch, Tiff3DIO(), dataclasses.replace(RULES, spacing=(3.0, 1.0, 1.0)))
+    assert list(properties["spacing"]) == [3, 0.5, 0.5]
+
+
+def test_channels_of_a_tiff_volume_share_a_spacing(tmp_path: Path, scratch: Path) -> None:
+    rules = dataclasses.replace(RULES, num_channels=2)
+    arrays = voxels((2, 6, 10, 12))
+    files = [write_tiff(tmp_path / f"x_{n:04d}.tif", array, [3, 0.5, 0.5], "x") for n, array in enumerate(arrays)]
+    image, properties = read_scan(Scan("x", tuple((file,) for file in files)), Tiff3DIO(), rules, scratch)
+    np.testing.assert_array_equal(image, arrays)
+    assert list(properties["spacing"]) == [3, 0.5, 0.5]
+    other = write_tiff(tmp_path / "other.tif", arrays[1], [3, 1, 1])
+    with pytest.raises(ScanProblem, match="differ in spacing"):
+        read_scan(Scan("x", ((files[0],), (other,))), Tiff3DIO(), rules, scratch)
+
+
+def test_channels_that_lie_elsewhere_are_refused(tmp_path: Path, scratch: Path) -> None:
+    rules = dataclasses.replace(RULES, num_channels=2)
+    first = sitk.GetImageFromArray(voxels((12, 12, 12)))
+    first.SetOrigin((-30.5, 20.25, 7.0))
+
+    def read_with(reader: Any = None, **header: Any) -> None:
+        second = sitk.GetImageFromArray(voxels((12, 12, 12), seed=1))
+        second.CopyInformation(first)
+        for name, value in header.items():
+            getattr(second, f"Set{name}")(value)
+        files = [str(tmp_path / f"{name}.nii.gz") for name in ("first", "second")]
+        for file, channel in zip(files, (first, second), strict=True):
+            sitk.WriteImage(channel, file)
+        read_scan(Scan("x", tuple((file,) for file in files)), reader or SimpleITKIO(), rules, scratch)
+
+    read_with()
+    read_with(Origin=(-30.4, 20.25, 7.0))  # a tenth of a voxel
+    moved = {"Origin": (-30.5, 20.25, 19.5)}
+    permuted = {"Direction": (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)}
+    flipped = {"Origin": (-30.5, 20.25, 18.0), "Direction": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0)}
+    for header, apart in ((moved, "12.5"), (permuted, "15.56"), (flipped, "11")):
+        for reader in (SimpleITKIO(), NibabelIO()):
+            with pytest.raises(ScanProblem, match=f"voxels of channel 1 lie up to {apart} mm from those of") as raised:
+                read_with(reader, **header)
+            assert raised.value.reason is Reason.CHANNELS
+    read_with(NibabelIOWithReorient(), **permuted)
+    read_with(NibabelIOWithReorient(), **flipped)
+    with pytest.raises(ScanProblem, match="differ in origin or direction"):
+        read_with(NibabelIOWithReorient(), **moved)
+
+
+def test_a_series_lies_where_its_slices_say(tmp_path: Path, scratch: Path) -> None:
+    rules = dataclasses.replace(RULES, num_channels=2)
+    array = voxels((8, 20, 16))
+    series = tuple(str(file) for file in write_dicom_series(tmp_path / "series", array))
+    same = str(write_image(tmp_path / "same.nii.gz", array))  # at the same origin
+    image, _ = read_scan(Scan("x", (series, (same,))), SimpleITKIO(), rules, scratch)
+    np.testing.assert_array_equal(image, np.stack([array, array]))
+    with pytest.raises(ScanProblem, match="voxels of channel 1 lie up to 21 mm from those of channel 0"):
+        read_scan(Scan("x", (series, series[::-1])), SimpleITKIO(), rules, scratch)
 
 
 def test_one_channel_that_holds_something_is_enough(tmp_path: Path, scratch: Path) -> None:
