@@ -1,4 +1,4 @@
-"""The list of ``--exclude``: the same lines mean the same for a pool and for pretraining."""
+"""The list of ``--exclude``: its lines mean the same as for a pool, and cases of a pool besides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def resolve_exclusions(planned: PlannedConfiguration, file: Path) -> tuple[str, 
     Args:
         planned: The dataset.
         file: Text; per line a preprocessed case of the dataset, ``POOL/CASE``, a raw case in imagesTr or imagesTs, or a
-            path (relative to the list) of a scan or a folder of scans. Lines that begin with # do not count.
+            path (relative to the list) of a scan or a folder of scans; whatever a line can mean is meant. Lines that
+            begin with # do not count.
 
     Returns:
         Sorted names of preprocessed cases, and `SCAN_PREFIX` with the key of voxels for everything else.
@@ -36,9 +37,8 @@ def resolve_exclusions(planned: PlannedConfiguration, file: Path) -> tuple[str, 
     entries = read_list(file)
     own = set(list_cases(planned.cases_folder)) if planned.cases_folder.is_dir() else set()
     names = {line for line in entries if line in own or _is_pool_case(planned, line)}
-    others = {line: number for line, number in entries.items() if line not in names}
     options = BuildOptions(workers=preprocessing_workers())
-    keys = keys_of_entries(planned, file, others, options, endings=reader_endings(planned)) if others else {}
+    keys = keys_of_entries(planned, file, entries, options, endings=reader_endings(planned), preprocessed=names)
     return tuple(sorted([*names, *(f"{SCAN_PREFIX}{key}" for key in keys)]))
 
 

@@ -262,6 +262,26 @@ def test_list_of_exclusions_takes_names_raw_cases_and_paths(dataset: Path, tmp_p
         resolve_exclusions(planned, listed)
 
 
+def test_everything_that_a_line_of_the_list_can_mean_is_excluded(dataset: Path, tmp_path: Path) -> None:
+    write_raw(dataset, {case: image * 7 for case, image in CASES.items()})
+    planned = load_planned_configuration(dataset.name)
+    secret = [image * 5 for image in smooth_cases(2, (30, 32, 34), seed=9).values()]
+    write_pool(planned, "mr", {**OTHERS, "test_case": secret[0], "by_path": secret[1]})
+    test_images = dataset.parents[1] / "nnUNet_raw" / DATASET / "imagesTs"
+    test_images.mkdir()
+    (tmp_path / "case_001").mkdir()
+    for file, voxels in zip(
+        (test_images / "case_001_0000.nii.gz", tmp_path / "case_001" / "x.nii.gz"), secret, strict=True
+    ):
+        image = sitk.GetImageFromArray(voxels[0])
+        image.SetSpacing((1.0, 1.0, 3.0))
+        sitk.WriteImage(image, str(file))
+    listed = tmp_path / "out.txt"
+    listed.write_text("case_001\n")
+    labelled, pool = open_all(pools=("mr",), exclude=resolve_exclusions(planned, listed))
+    assert (labelled.excluded, pool.excluded) == (("case_001",), ("by_path", "test_case"))
+
+
 def test_a_continued_run_keeps_to_its_cases_when_a_pool_grows(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
     planned = load_planned_configuration(dataset.name)
     write_pool(planned, "mr", OTHERS)

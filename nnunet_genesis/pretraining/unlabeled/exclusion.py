@@ -14,7 +14,7 @@ from nnunet_genesis.raw_scan_keys import SCAN_KEYS_FILE, Part, find_raw_cases, r
 from nnunet_genesis.scans.finding import find_scans
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from nnunet_genesis.plans import PlannedConfiguration
     from nnunet_genesis.pretraining.unlabeled.build import BuildOptions
@@ -51,7 +51,8 @@ def keys_of_list(
     Args:
         planned: The plans' dataset.
         file: Text, UTF-8; per line the path of a scan or of a folder of scans, relative to the file's folder, or the
-            name of a raw case of the dataset. Empty lines and lines that begin with # do not count.
+            name of a raw case in imagesTr or imagesTs of the dataset; whatever a line can mean is meant. Empty lines
+            and lines that begin with # do not count.
         options: How to read.
         endings: File endings that the plans' reader knows.
 
@@ -90,27 +91,47 @@ def keys_of_entries(
     options: BuildOptions,
     *,
     endings: frozenset[str],
+    preprocessed: Collection[str] = (),
 ) -> dict[str, str]:
-    """Keys of the scans that some entries of a list name; see `keys_of_list`."""
+    """Keys of the scans that some entries of a list name; see `keys_of_list`.
+
+    Those that are `preprocessed` stand for their raw case in imagesTr already, and need not mean anything else.
+    """
+    paths = {line for line in entries if _is_path(file.parent / line)}
+    cases = _find_cases(planned, entries, needed=not entries.keys() <= {*paths, *preprocessed})
+    cases["imagesTr"] = [case for case in cases["imagesTr"] if case not in preprocessed]
+    names = {*preprocessed, *(case for there in cases.values() for case in there)}
     scans: list[Scan] = []
-    names = {line: number for line, number in entries.items() if not _is_path(file.parent / line)}
     for line, number in entries.items():
-        if line not in names:
-            scans += _scans_of_line(planned, file, number, line, endings, channels_apart=options.channels_apart)
+        if line in paths:
+            found = _scans_of_line(planned, file, number, line, endings, channels_apart=options.channels_apart)
+            if not found and line not in names:
+                raise _bad_line(file, number, line, "no scan in it")
+            scans += found
+        elif line not in names:
+            raise SetupError(
+                f"--exclude: line {number} is '{line}', which is no file, no folder and no case of"
+                f" {planned.dataset_name}",
+                where=f"{file}, line {number}",
+                mend="write a path relative to the list's folder, or the name of a case in imagesTr or imagesTs",
+            )
     keys = _read_keys(planned, scans, file, options)
-    for part in _PARTS:
-        if names:
-            there = [name for name in find_raw_cases(planned.dataset_name, part) if name in names]
-            found = _keys_of_cases(planned, part, there, options.workers) if there else {}
-            keys.update({key: f"{case}, named in {file.name}" for case, key in found.items()})
-            names = {name: number for name, number in names.items() if name not in found}
-    for name, number in names.items():
-        raise SetupError(
-            f"--exclude: line {number} is '{name}', which is no file, no folder and no case of {planned.dataset_name}",
-            where=f"{file}, line {number}",
-            mend="write a path relative to the list's folder, or the name of a case in imagesTr or imagesTs",
-        )
+    for part, there in cases.items():
+        found_keys = _keys_of_cases(planned, part, there, options.workers) if there else {}
+        keys.update({key: f"{case}, named in {file.name}" for case, key in found_keys.items()})
     return keys
+
+
+def _find_cases(planned: PlannedConfiguration, entries: Collection[str], *, needed: bool) -> dict[Part, list[str]]:
+    """Those entries that are raw cases; a list that means something without the raw dataset does not need it."""
+    try:
+        return {
+            part: [case for case in find_raw_cases(planned.dataset_name, part) if case in entries] for part in _PARTS
+        }
+    except SetupError:
+        if needed:
+            raise
+        return {part: [] for part in _PARTS}
 
 
 def _keys_of_cases(planned: PlannedConfiguration, part: Part, cases: list[str], workers: int) -> dict[str, str]:
@@ -141,14 +162,17 @@ def _scans_of_line(
         channel_names=planned.channel_names,
         channels_apart=channels_apart,
     )
-    if found.skipped or not found.scans:
-        problem = f"{found.skipped[0].source}: {found.skipped[0].detail}" if found.skipped else "no scan in it"
-        raise SetupError(
-            f"--exclude: line {number} is '{line}': {problem}",
-            where=f"{file}, line {number}",
-            mend="name scans that can be read: a scan is recognised by its voxels",
-        )
+    if found.skipped:
+        raise _bad_line(file, number, line, f"{found.skipped[0].source}: {found.skipped[0].detail}")
     return found.scans
+
+
+def _bad_line(file: Path, number: int, line: str, problem: str) -> SetupError:
+    return SetupError(
+        f"--exclude: line {number} is '{line}': {problem}",
+        where=f"{file}, line {number}",
+        mend="name scans that can be read: a scan is recognised by its voxels",
+    )
 
 
 def _read_keys(planned: PlannedConfiguration, scans: list[Scan], file: Path, options: BuildOptions) -> dict[str, str]:

@@ -92,6 +92,15 @@ def test_a_list_with_a_mistake_is_refused_with_the_line(tmp_path: Path, planned:
         keys_of_list(planned, tmp_path / "absent.txt", OPTIONS, endings=frozenset())
 
 
+def test_everything_that_a_line_can_mean_is_excluded(tmp_path: Path, planned: PlannedConfiguration) -> None:
+    raw = tmp_path / "nnUNet_raw" / DATASET
+    write_scan(raw / "imagesTs" / "case_1_0000.nii.gz", draw_scan(20))
+    write_scan(tmp_path / "case_1" / "x.nii.gz", draw_scan(21))
+    (tmp_path / "case_3").mkdir()  # without a scan, it is the case of this name alone
+    assert set(read_list(planned, tmp_path / "list.txt", "case_1")) == {key(1), key(20), key(21)}
+    assert set(read_list(planned, tmp_path / "list.txt", "case_3")) == {key(3)}
+
+
 def test_a_list_of_paths_needs_no_raw_dataset(
     tmp_path: Path, planned: PlannedConfiguration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
