@@ -91,12 +91,14 @@ def _preprocess_unlabeled(options: argparse.Namespace) -> int:
     from nnunet_genesis.pretraining.unlabeled.report import check_outcome, describe_outcome
 
     planned = load_planned_configuration(options.dataset, options.plans, options.configuration, needs_cases=False)
+    flags_of_use: list[str] = []
     if options.single_channel:
         from nnunet_genesis.pretraining.single_channel import single_channel_plans
 
+        flags_of_use += ["--single-channel"] if planned.num_channels > 1 else []
         planned = single_channel_plans(planned)
     pools = _list_pools(options, planned)
-    build_options = _build_options(options, planned)
+    build_options = _build_options(options, planned, flags_of_use)
     refused: list[GenesisError] = []
     for name, inputs in pools.items():
         outcome = build_pool(planned, inputs, name, build_options)
@@ -159,7 +161,7 @@ def _list_pools(options: argparse.Namespace, planned: PlannedConfiguration) -> d
     return pools
 
 
-def _build_options(options: argparse.Namespace, planned: PlannedConfiguration) -> BuildOptions:
+def _build_options(options: argparse.Namespace, planned: PlannedConfiguration, flags_of_use: list[str]) -> BuildOptions:
     from nnunet_genesis.pretraining.unlabeled import build, exclusion
 
     settings = build.BuildOptions(
@@ -175,6 +177,11 @@ def _build_options(options: argparse.Namespace, planned: PlannedConfiguration) -
     if options.exclude is not None:
         endings = build.reader_endings(planned)
         excluded.update(exclusion.keys_of_list(planned, options.exclude, settings, endings=endings))
-    flags = [f"--exclude-fold {options.exclude_fold}"] if options.exclude_fold is not None else []
-    flags += [f"--exclude {options.exclude.absolute()}"] if options.exclude is not None else []
-    return replace(settings, excluded=excluded, exclusions=tuple(flags))
+    flags = [("--exclude-fold", str(options.exclude_fold))] if options.exclude_fold is not None else []
+    flags += [("--exclude", str(options.exclude.absolute()))] if options.exclude is not None else []
+    return replace(
+        settings,
+        excluded=excluded,
+        exclusions=tuple(" ".join(flag) for flag in flags),
+        flags_of_use=(*flags_of_use, *(word for flag in flags for word in flag)),
+    )

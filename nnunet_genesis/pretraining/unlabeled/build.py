@@ -48,6 +48,7 @@ class BuildOptions:
         max_voxels: Most voxels of a scan per channel, raw and at the spacing of the plans.
         excluded: Keys of whole scans to leave out (`scan_key`), and a few words on what each is; see `ExcludedScans`.
         exclusions: What the user asked to exclude, as flags.
+        flags_of_use: What pretraining must be told as well to learn from the pool as it was meant, as typed words.
         command: What the user typed, for the pool's description.
         channels_apart: Whether every channel of a scan is a scan of its own.
     """
@@ -57,6 +58,7 @@ class BuildOptions:
     max_voxels: int = MAX_VOXELS
     excluded: Mapping[str, str] = field(default_factory=dict)
     exclusions: tuple[str, ...] = ()
+    flags_of_use: tuple[str, ...] = ()
     command: str = ""
     channels_apart: bool = False
 
@@ -144,6 +146,7 @@ def build_pool(planned: PlannedConfiguration, inputs: Sequence[Path], name: str,
             vanished=[case.identifier for case in vanished],
             sourceless=[case.identifier for case in cases if case.identifier not in seen and is_source_gone(case)],
             seconds=time.monotonic() - started,
+            flags_of_use=options.flags_of_use,
         )
         pool.clear_partial()
         if result.cases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ class BuildOutcome:
         removed: Cases that were taken out of the pool, with what is wrong with their source files now.
         vanished: Names of cases whose images had vanished or were damaged.
         sourceless: Names of cases whose source files are not there any more.
+        flags_of_use: As of `BuildOptions`.
     """
 
     planned: PlannedConfiguration
@@ -57,6 +59,7 @@ class BuildOutcome:
     removed: Sequence[SkippedScan] = ()
     vanished: Sequence[str] = ()
     sourceless: Sequence[str] = ()
+    flags_of_use: Sequence[str] = ()
 
     @property
     def broken(self) -> list[SkippedScan]:
@@ -107,7 +110,7 @@ def describe_outcome(outcome: BuildOutcome) -> list[str]:
         lines.append(f"picture: {outcome.folder / 'pool.png'}")
         lines.append(
             f"use it: genesis-pretrain-nnunet {planned.dataset_name} -c {planned.configuration} -p {planned.plans_name}"
-            f" --pools {name}"
+            f" --pools {shlex.join([name, *outcome.flags_of_use])}"
         )
     return [printable(line) for line in lines]
 

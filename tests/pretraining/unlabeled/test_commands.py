@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,6 +68,28 @@ def test_what_it_says_and_how_it_ends(
         "broken": (str(folder / "broken.nii.gz"), "unreadable"),
         "same": (str(folder / "same.nrrd"), "duplicate"),
     }
+
+
+def test_the_command_that_uses_a_pool_keeps_out_what_the_pool_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = plan_dataset(tmp_path, monkeypatch, channels=2)
+    raw = tmp_path / "nnUNet_raw" / DATASET
+    for place in range(2):
+        write_scan(raw / "imagesTr" / f"own_{place:04d}.nii.gz", draw_scan(place))
+        write_scan(tmp_path / "in" / f"a_{place:04d}.nii.gz", draw_scan(2 + place))
+    shutil.copy(planned.dataset_folder / "dataset.json", raw)
+    (planned.dataset_folder / "splits_final.json").write_text(json.dumps([{"train": [], "val": ["own"]}]))
+    write_scan(tmp_path / "secret.nii.gz", draw_scan(4))
+    listed = tmp_path / "held out.txt"
+    listed.write_text("secret.nii.gz\n")
+    call = ("-i", tmp_path / "in", "--name", "mine", "-np", "1")
+    use = f"use it: genesis-pretrain-nnunet {DATASET} -c 3d_fullres -p nnUNetPlans --pools"
+    out, _ = run(capsys, *call, "--exclude-fold", "0")
+    assert out.splitlines()[-1] == f"{use} mine --exclude-fold 0"
+    call = ("-i", tmp_path / "in", "--name", "apart", "-np", "1")
+    out, _ = run(capsys, *call, "--single-channel", "--exclude-fold", "0", "--exclude", listed)
+    assert out.splitlines()[-1] == f"{use} apart --single-channel --exclude-fold 0 --exclude '{listed}'"
 
 
 def test_a_pool_without_any_scan_is_an_error(
