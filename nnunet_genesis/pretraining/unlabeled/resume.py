@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.scans.finding import SkippedScan
-from nnunet_genesis.scans.problems import ScanProblem
+from nnunet_genesis.scans.problems import Reason, ScanProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ class SortedScans:
     Attributes:
         kept: Names of cases of the pool whose files were found again, untouched.
         pending: Scans to read, in the order of their names.
-        skipped: Scans whose files vanished meanwhile.
+        skipped: Scans whose files vanished meanwhile, or are those of another scan that was kept.
     """
 
     kept: list[str] = field(default_factory=list)
@@ -36,7 +36,8 @@ class SortedScans:
 def sort_scans(scans: Sequence[Scan], cases: Sequence[PoolCase]) -> SortedScans:
     """Compare what was found with what is in the pool.
 
-    A scan is in the pool if a case was made of the same files, untouched since; it may have had another name then. A
+    A scan is in the pool if a case was made of the same files, untouched since; it may have had another name then. The
+    same files may be found several times, in a folder and in a table, for example: they are one case all the same. A
     scan whose files changed takes the place and the name of its case. A scan that only has the same name as a case
     made of other files (an earlier run on another folder) gets a name of its own.
 
@@ -47,6 +48,7 @@ def sort_scans(scans: Sequence[Scan], cases: Sequence[PoolCase]) -> SortedScans:
     by_signature = {case.signature: case for case in cases}
     result = SortedScans()
     new: list[Scan] = []
+    found: dict[str, list[Scan]] = {}
     for scan in scans:
         try:
             case = by_signature.get(scan.signature()) if by_signature else None
@@ -56,7 +58,10 @@ def sort_scans(scans: Sequence[Scan], cases: Sequence[PoolCase]) -> SortedScans:
         if case is None:
             new.append(scan)
         else:
-            result.kept.append(case.identifier)
+            found.setdefault(case.identifier, []).append(scan)
+    for name, scans_of_case in found.items():
+        result.kept.append(name)
+        result.skipped.extend(_repetitions(scans_of_case, name))
     by_name = {case.identifier: case for case in cases}
     changed = _by_sources(by_name[name] for name in by_name.keys() - set(result.kept))
     # Series of one folder may have sources that read alike: first those whose name says which case is theirs.
@@ -74,6 +79,13 @@ def sort_scans(scans: Sequence[Scan], cases: Sequence[PoolCase]) -> SortedScans:
             result.pending.append(scan)
     result.pending.sort(key=lambda scan: scan.identifier)
     return result
+
+
+def _repetitions(scans: Sequence[Scan], case: str) -> list[SkippedScan]:
+    """All but one of the scans that a case was made of, which is the one of its name if there is one."""
+    problem = ScanProblem(Reason.DUPLICATE, f"the same files as case {case} of this pool")
+    _, *others = sorted(scans, key=lambda scan: scan.identifier != case)
+    return [SkippedScan.of(problem, scan.identifier, "; ".join(scan.sources())) for scan in others]
 
 
 def spoilt_cases(cases: Iterable[PoolCase], skipped: Sequence[SkippedScan]) -> list[tuple[PoolCase, SkippedScan]]:

@@ -192,6 +192,21 @@ def test_a_changed_source_under_another_name_takes_its_cases_place(
     assert second.cases[0].scan == scan_key(draw_scan(1)[None])
 
 
+def test_a_folder_and_a_table_of_its_files_count_each_scan_once(tmp_path: Path, planned: PlannedConfiguration) -> None:
+    folder, table = tmp_path / "in", tmp_path / "table.csv"
+    rows = [f"patient_{name},0,{write_scan(folder / f'{name}.nii.gz', draw_scan(ord(name)))}" for name in "ab"]
+    table.write_text("\n".join(["case,channel,path", *rows]))
+    for counts in ("2 new, 0 done before", "0 new, 2 done before"):
+        outcome = build(planned, folder, table)
+        lines = describe_outcome(outcome)
+        assert names(outcome) == ["a", "b"]
+        assert lines[0].startswith(f"pool pool: 2 scans ({counts}), ")
+        assert lines[1] == "skipped: 2 scans"
+        assert {bad.identifier: bad.reason for bad in outcome.skipped} == {
+            "patient_a": Reason.DUPLICATE, "patient_b": Reason.DUPLICATE
+        }  # fmt: skip
+
+
 def test_every_command_is_noted_and_a_dropped_exclusion_is_told(tmp_path: Path, planned: PlannedConfiguration) -> None:
     folder = tmp_path / "in"
     for number, name in enumerate("ab"):

@@ -76,6 +76,17 @@ def test_of_two_series_in_one_folder_a_new_one_does_not_take_the_place_of_a_kept
     assert sorted_scans.pending[0].identifier != "series"
 
 
+def test_files_that_are_found_twice_are_one_case(tmp_path: Path) -> None:
+    scan = make_scan(tmp_path / "in", "b")
+    case = record(tmp_path / "pool", scan)
+    again = Scan("a", scan.channels)
+    sorted_scans = sort_scans([again, scan], [case])
+    assert (sorted_scans.kept, sorted_scans.pending) == (["b"], [])
+    assert [(skipped.identifier, skipped.reason, skipped.detail) for skipped in sorted_scans.skipped] == [
+        ("a", Reason.DUPLICATE, "the same files as case b of this pool")
+    ]
+
+
 def test_files_that_vanish_meanwhile_are_reported(tmp_path: Path) -> None:
     scan, gone = make_scan(tmp_path / "in", "a"), make_scan(tmp_path / "in", "gone")
     case = record(tmp_path / "pool", scan)
