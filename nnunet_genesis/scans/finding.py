@@ -98,13 +98,17 @@ def find_scans(
     candidates: list[Candidate] = []
     walk = Walk()
     looked_at = other_files = 0
+    places = [*map(_absolute, inputs)]
+    # Folders are entered once: only files that are named themselves may come up again, in the folders that they are in.
+    beside = {path.parent for path in places if not path.is_dir()}
     seen: set[str] = set()
     single_files: dict[Path, list[str]] = defaultdict(list)
 
     def look(folder: Path, names: list[str], parts: tuple[str, ...]) -> None:
         nonlocal looked_at, other_files
         new = [name for name in names if str(folder / name) not in seen]
-        seen.update(str(folder / name) for name in new)
+        if folder in beside:
+            seen.update(str(folder / name) for name in new)
         found, notes, others = find_in_folder(folder, new, parts, num_channels, endings, channels_apart=channels_apart)
         candidates.extend(found)
         walk.notes.extend(notes)
@@ -113,7 +117,7 @@ def find_scans(
         if progress is not None:
             progress(looked_at)
 
-    for path in map(_absolute, inputs):
+    for path in places:
         if path.is_dir():
             for folder, parts, names in walk.folders(path):
                 look(folder, names, parts)
@@ -125,7 +129,7 @@ def find_scans(
             known = "a folder, an image (NIfTI, NRRD, MHA, MHD, DICOM) or a table (.csv, .json)"
             raise SetupError(f"this is no image: {path.name}", where=path, mend=f"name {known}")
     for folder, names in single_files.items():
-        look(folder, sorted(names), ())
+        look(folder, sorted({*names}), ())
     if walk.hidden:
         walk.notes.append(f"{walk.hidden} hidden files and folders (names that start with a dot) are left out")
     walk.notes += note_split_series(candidates)

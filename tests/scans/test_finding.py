@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,29 @@ def test_single_files_and_equal_names_below_two_inputs(tmp_path: Path) -> None:
     both = find_scans([tmp_path / "b", tmp_path / "c"], num_channels=1)
     assert len(set(names(both))) == 2
     assert names(both) == names(find_scans([tmp_path / "c", tmp_path / "b"], num_channels=1))
+
+
+def test_files_that_are_named_themselves_are_found_once(tmp_path: Path) -> None:
+    files = [image(tmp_path / "a" / f"{name}.nii.gz") for name in ("x", "y")]
+    hidden = image(tmp_path / "a" / ".z.nii.gz")
+    found = find_scans([files[0], tmp_path / "a", files[1], files[1], hidden], num_channels=1)
+    assert sorted(scan.channels[0][0] for scan in found.scans) == sorted(map(str, [*files, hidden]))
+    assert names(find_scans([files[0], files[0]], num_channels=1)) == ["x"]
+
+
+def test_of_files_that_were_looked_at_nothing_stays_in_memory(tmp_path: Path) -> None:
+    for number in range(20):
+        folder = tmp_path / f"a folder of an archive with a long name {number}"
+        folder.mkdir()
+        for file in range(100):
+            (folder / f"a file with a long name {file}.txt").touch()
+    find_scans([tmp_path], num_channels=1)  # what is loaded and compiled once does not count
+    tracemalloc.start()
+    found = find_scans([tmp_path], num_channels=1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.other_files == 2000
+    assert peak < 100 * 2000, "bytes"
 
 
 def test_several_series_in_one_folder(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ class Sifter:
         skipped: Iterable[SkippedScan],
     ) -> None:
         self.pool, self.excluded = pool, excluded
-        self.outdated = {case.identifier: case for case in cases if case.identifier in set(redone)}
+        names = frozenset(redone)
+        self.outdated = {case.identifier: case for case in cases if case.identifier in names}
         self.known = {case.scan: case.identifier for case in cases if case.identifier not in self.outdated}
         self.skipped = list(skipped)
         self.added: list[str] = []

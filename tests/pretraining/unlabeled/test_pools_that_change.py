@@ -156,6 +156,14 @@ def test_a_changed_source_that_cannot_be_read_for_a_moment_costs_no_case(
     assert [bad.identifier for bad in sifter.skipped] == ["a"]
 
 
+def test_cases_that_are_made_again_may_come_one_by_one(tmp_path: Path, planned: PlannedConfiguration) -> None:
+    for number, name in enumerate("abc"):
+        write_scan(tmp_path / "in" / f"{name}.nii.gz", draw_scan(number))
+    first = build(planned, tmp_path / "in")
+    sifter = Sifter(Pool(first.folder), first.cases, iter(["a", "c"]), ExcludedScans({}), [])
+    assert (sorted(sifter.outdated), sorted(sifter.known.values())) == (["a", "c"], ["b"])
+
+
 def test_an_old_case_gives_way_to_an_equal_one_though_its_own_file_cannot_be_read(
     tmp_path: Path, planned: PlannedConfiguration
 ) -> None:
