@@ -9,6 +9,7 @@ from nnunet_genesis.demo import commands, dataset, settings
 from nnunet_genesis.demo.console import Console
 from nnunet_genesis.demo.outcome import write_outcome
 from nnunet_genesis.demo.pipeline import archive_folder, demo_commands, describe_edits
+from nnunet_genesis.errors import SetupError
 from nnunet_genesis.folders import refuse_used_folder
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ def run_demo(output: Path, seed: int) -> None:
 
     Args:
         output: Folder for data, logs and report; it must not exist, or be empty.
-        seed: Seed of the scans and of the pretraining.
+        seed: Seed of the scans and of the pretraining, in [0, 2**32).
 
     Raises:
-        GenesisError: If the folder is not empty or a command fails.
+        GenesisError: If the seed is another number, the folder is not empty or a command fails.
     """
+    if not 0 <= seed < 1 << 32:
+        raise SetupError(f"--seed {seed}: must be in [0, 2**32)", mend="genesis demo --seed 0")
     output = output.expanduser().resolve()
     refuse_used_folder(output, "the demonstration")
     data, logs = output / "data", output / "logs"

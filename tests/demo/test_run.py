@@ -40,6 +40,15 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert file.read_text() == "mine"
 
 
+@pytest.mark.usefixtures("no_start")
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_refused_before_any_folder_is_made(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(GenesisError, match=rf"--seed {seed}: must be in \[0, 2\*\*32\)") as caught:
+        demo.run_demo(tmp_path / "report", seed=seed)
+    assert "genesis demo --seed 0" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_each_stage_has_an_expected_time_in_the_order_of_the_run() -> None:
     names = [command.name for command in demo_commands(Path("/data"), seed=0)]
     assert ["scans", *names, "report"] == list(settings.EXPECTED_SECONDS)
