@@ -69,12 +69,15 @@ def measure_range(planned: PlannedConfiguration, samples: Sequence[npt.NDArray[n
             if planned.masked_normalization[channel]:
                 values = values[np.abs(values) >= 1e-3]
             bounds = (float("nan"),) * 2 if values.size == 0 else tuple(np.percentile(values, (0.5, 99.5)).tolist())
+            if values.size and bounds[0] == bounds[1]:  # a mask of few voxels
+                bounds = (float(values.min()), float(values.max()))
         if not (bounds[1] > bounds[0] and np.isfinite(bounds).all()):
             raise DataError(
                 f"channel {channel} ({name}) is constant or not finite in the sampled cases"
-                f" (0.5 and 99.5 percentiles: {bounds[0]:g}, {bounds[1]:g}): there is nothing to restore",
+                f" (lowest and highest: {bounds[0]:g}, {bounds[1]:g}): there is nothing to restore",
                 where=planned.cases_folder,
-                mend=f"check the raw images of channel {channel:04d} and preprocess again",
+                mend=f"check the raw images of channel {channel:04d}; where no scan has it, pretrain on the others one"
+                " by one: --single-channel",
             )
         low.append(float(bounds[0]))
         high.append(float(bounds[1]))

@@ -10,6 +10,7 @@ import numpy as np
 
 from nnunet_genesis.scans.channels import describe_channels
 from nnunet_genesis.scans.headers import PICTURE_ENDINGS
+from nnunet_genesis.scans.label_maps import count_values, looks_like_label_map
 from nnunet_genesis.scans.problems import Reason, ScanProblem
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from nnunet_genesis.scans.headers import Header
 
 IMPLAUSIBLE_SPACING = 20  # times smaller or larger than the plans'
-FEWEST_VALUES = 10  # a channel with fewer looks like a label map ...
-FEW_VALUES_FROM = 1000  # ... if it has more voxels than this
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,8 @@ def check_image(image: npt.NDArray[np.float32], rules: ReadingRules, where: str)
             )
         if channel.min() == channel.max():
             empty.append((Reason.CONSTANT, f"all voxels of channel {number} are {float(channel.flat[0]):g}"))
-        elif channel.size > FEW_VALUES_FROM and (values := _count_values(channel)) < FEWEST_VALUES:
+        elif looks_like_label_map(channel):
+            values = count_values(channel)
             empty.append((Reason.FEW_VALUES, f"channel {number} has only {values} different values: a label map?"))
     if len(empty) == len(image):
         is_constant = all(reason is Reason.CONSTANT for reason, _ in empty)
@@ -137,12 +137,6 @@ def _check_dimensions(size: Sequence[int], rules: ReadingRules, where: str) -> N
 def _check_number(voxels: int, text: str, rules: ReadingRules, where: str) -> None:
     if voxels > rules.max_voxels:
         raise ScanProblem(Reason.TOO_LARGE, f"{text}, the limit is {rules.max_voxels:,}", where=where)
-
-
-def _count_values(channel: npt.NDArray[np.float32]) -> int:
-    """Number of different values; exact if it is small, at least `FEWEST_VALUES` otherwise."""
-    sample = np.unique(channel.flat[:: max(1, channel.size // 4096)])
-    return len(sample) if len(sample) >= FEWEST_VALUES else len(np.unique(channel))
 
 
 def _by(size: Sequence[int]) -> str:

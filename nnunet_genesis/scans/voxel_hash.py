@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnunet_genesis.scans.label_maps import looks_like_label_map
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-_CONSTANT = "constant"
+_CONSTANT, _FEW = "constant", "few-"
 
 
 def hash_voxels(array: npt.NDArray[np.generic]) -> str:
@@ -42,9 +44,9 @@ def scan_key(array: npt.NDArray[np.generic]) -> str:
         array: Raw image (channels, *spatial), before any resampling or normalisation. The order of channels counts.
 
     Returns:
-        For example ``35x36x51:HEX``, with several channels ``35x36x51:HEX+HEX``, and ``constant`` for a channel that
-        holds nothing. Two different scans with equal sizes and equal histograms to the last bit would share a key;
-        real scans do not.
+        For example ``35x36x51:HEX``, with several channels ``35x36x51:HEX+HEX``, ``constant`` for a channel that
+        holds nothing, and ``few-HEX`` for one that looks like a mask. Two different scans with equal sizes and equal
+        histograms to the last bit would share a key; real scans do not, but masks do.
     """
     image = np.asarray(array, dtype="<f4")
     digests = []
@@ -52,17 +54,21 @@ def scan_key(array: npt.NDArray[np.generic]) -> str:
         values = np.sort(channel, axis=None)
         values += 0.0  # -0.0 becomes 0.0: formats that store integers have no negative zero
         is_constant = not values.size or values[0] == values[-1]
-        digests.append(_CONSTANT if is_constant else hashlib.sha256(values.data).hexdigest())
+        mark = _FEW if looks_like_label_map(values) else ""
+        digests.append(_CONSTANT if is_constant else f"{mark}{hashlib.sha256(values.data).hexdigest()}")
     return shape_part(image.shape[1:]) + ":" + "+".join(digests)
 
 
 def channel_keys(key: str) -> set[str]:
     """Keys that the channels of a scan would have alone, without channels that hold nothing.
 
-    A scan of one channel may be a channel of another dataset's scan of several.
+    A scan of one channel may be a channel of another dataset's scan of several. Masks beside an image are left out: two
+    patients may have the same one, and masks of one size with equally many voxels have the same key.
     """
     shape, _, digests = key.partition(":")
-    return {f"{shape}:{digest}" for digest in digests.split("+") if digest not in {"", _CONSTANT}}
+    telling = {digest for digest in digests.split("+") if digest not in {"", _CONSTANT}}
+    images = {digest for digest in telling if not digest.startswith(_FEW)}
+    return {f"{shape}:{digest}" for digest in images or telling}
 
 
 def shape_part(shape: Sequence[int]) -> str:

@@ -48,6 +48,13 @@ def test_masked_normalisation_ignores_exact_zeros_and_only_there() -> None:
     assert measured.masked == (True, False)
 
 
+def test_a_mask_of_few_voxels_has_the_range_of_all_its_values() -> None:
+    mask = np.zeros(1000, np.float32)
+    mask[:3] = 2
+    measured = measure_range(planned(MR, MR), [np.stack([np.linspace(1, 2, 1000, dtype=np.float32), mask])])
+    assert (measured.low[1], measured.high[1]) == (0, 2)
+
+
 @pytest.mark.parametrize(
     ("channels", "broken", "name"),
     [

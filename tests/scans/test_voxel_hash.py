@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nnunet_genesis.scans.voxel_hash import hash_voxels, scan_key
+from nnunet_genesis.scans.voxel_hash import channel_keys, hash_voxels, scan_key
 from tests.scans.files import voxels
 
 
@@ -41,3 +41,16 @@ def test_type_of_the_voxels_and_negative_zero_do_not_count() -> None:
     assert scan_key(array) == scan_key(negative) == scan_key(array.astype(">f4"))
     assert hash_voxels(array) == hash_voxels(np.asfortranarray(array.astype(np.float64)))
     assert np.signbit(negative[0, 0, 0, 0])
+
+
+def test_a_mask_beside_an_image_tells_no_patient_and_alone_it_does() -> None:
+    """A template's mask is that of everybody, and masks of equally many voxels have the same sorted values."""
+    first, second = voxels((2, 1, 16, 32, 32)).astype(np.float32)
+    mask = np.zeros((1, 16, 32, 32), np.float32)
+    mask[:, 4:12, 8:24, 8:24] = 1
+    one, other = (scan_key(np.concatenate([image, mask])) for image in (first, second))
+    assert one != other
+    assert channel_keys(one) == {scan_key(first)}
+    assert channel_keys(one).isdisjoint(channel_keys(other))
+    assert channel_keys(scan_key(mask)) == {scan_key(mask)}
+    assert channel_keys(scan_key(mask * 0)) == set()
