@@ -122,7 +122,7 @@ def _choice(options: argparse.Namespace) -> Choice:
 
 def _submit_msd(options: argparse.Namespace) -> list[Path]:
     from nnunet_genesis.cli_device import choose_device
-    from nnunet_genesis.submission.images import find_test_images
+    from nnunet_genesis.pretraining.unlabeled.raw_datasets import find_raw_dataset
     from nnunet_genesis.submission.msd import MsdOptions, submit_msd
     from nnunet_genesis.submission.postprocessing import Postprocessing
     from nnunet_genesis.submission.prediction import Machine
@@ -139,7 +139,7 @@ def _submit_msd(options: argparse.Namespace) -> list[Path]:
     return submit_msd(
         MsdOptions(
             dataset=options.dataset,
-            output=_output(options, find_test_images(options.dataset).dataset_name),
+            output=_output(options, find_raw_dataset(options.dataset).name),
             choice=_choice(options),
             machine=Machine(device, options.npp or 3, options.nps or 3),
             postprocessing=Postprocessing(options.postprocessing, wanted=not options.no_postprocessing),

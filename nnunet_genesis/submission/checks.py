@@ -11,7 +11,15 @@ from tqdm import tqdm
 from nnunet_genesis.errors import DataError
 from nnunet_genesis.submission.geometry import compare_grids
 from nnunet_genesis.submission.labels import describe_labels
-from nnunet_genesis.submission.volumes import IMAGE_ENDINGS, Library, choose_library, read_grid, read_voxels
+from nnunet_genesis.submission.volumes import (
+    IMAGE_ENDINGS,
+    Grid,
+    Library,
+    choose_library,
+    in_lps,
+    read_grid,
+    read_voxels,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +38,7 @@ class Verdict:
         problems: A sentence each, none where it is sound.
         is_background: Whether no voxel has a label.
         is_unreadable: Whether the prediction itself is missing, cut off or damaged.
-        is_on_sform: Whether it is on its image's grid as nibabel reads both, but not as SimpleITK does.
+        is_on_sform: Whether it is on the grid of its image's sform, and the qform, which SimpleITK reads, is another.
     """
 
     problems: list[str]
@@ -110,7 +118,7 @@ def check_prediction(file: Path, image: Path, labels: Mapping[int, str]) -> Verd
     except DataError as error:
         return Verdict([f"{error.problem} ({error.where})"], is_unreadable=True)
     problems = compare_grids(grid, own_grid)
-    is_on_sform = bool(problems) and _agree_in_nibabel(file, image, library)
+    is_on_sform = bool(problems) and _is_on_sform(own_grid, image, library)
     if is_on_sform:
         problems = []
     if not np.issubdtype(voxels.dtype, np.integer):
@@ -126,15 +134,20 @@ def check_prediction(file: Path, image: Path, labels: Mapping[int, str]) -> Verd
     return Verdict(problems, is_background=values == {0}, is_on_sform=is_on_sform)
 
 
-def _agree_in_nibabel(file: Path, image: Path, library: Library) -> bool:
-    """Whether two NIfTI files are on one grid where the sform counts.
+def _is_on_sform(grid: Grid, image: Path, library: Library) -> bool:
+    """Whether a prediction's grid is that of its image's sform, where SimpleITK reads the image's qform.
 
-    nnU-Net's nibabel readers take it from the image and write it alone; SimpleITK takes the image's qform where both
-    are there, unless the sform is the scanner's.
+    nnU-Net's nibabel readers take the sform from the image and write it alone; SimpleITK takes the image's qform where
+    both are there, unless the sform is the scanner's.
+
+    Args:
+        grid: Of the prediction, read by SimpleITK.
+        image: The image.
+        library: What reads both.
     """
     if library is not Library.SIMPLEITK or not image.name.lower().endswith((".nii", ".nii.gz")):
         return False
     try:
-        return not compare_grids(read_grid(image, Library.NIBABEL), read_grid(file, Library.NIBABEL))
+        return not compare_grids(in_lps(read_grid(image, Library.NIBABEL)), grid)
     except DataError:
         return False

@@ -30,7 +30,7 @@ def write_example(folder: Path, channels: Sequence[Path], inputs: Sequence[str],
         DataError: If a file cannot be read, or cannot be written as .mha.
     """
     for channel, path in zip(channels, inputs, strict=True):
-        (folder / path).mkdir(parents=True)
+        (folder / path).mkdir(parents=True, exist_ok=True)
         if channel.name.endswith((".tif", ".tiff")) and reader != VOLUMES_IN_TIFF:
             shutil.copyfile(channel, folder / path / f"example{channel.suffix}")
             continue

@@ -158,8 +158,8 @@ def _socket_paths(options: ContainerOptions, images: TestImages) -> tuple[list[s
 
 def _socket_path(text: str, flag: str) -> str:
     """The path of a socket, also where it was copied with the folder before and the name of a file behind it."""
-    path = re.sub(r"^/?(input|output)/", "", text).rstrip("/")
-    path = re.sub(r"/[^/]*\.(mha|tiff?)$", "", path)
+    path = re.sub(r"^(\./|/)?((input|output)/)?", "", text.strip()).rstrip("/")
+    path = re.sub(r"/[^/]*([<>*{}\[\]][^/]*|\.(mha|tiff?))$", "", path, flags=re.IGNORECASE)
     if not _SOCKET_PATH.fullmatch(path):
         raise SetupError(
             f"{flag} {text}: no path of a socket for images on grand-challenge.org",

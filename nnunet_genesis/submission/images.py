@@ -46,8 +46,12 @@ class TestImages:
         return f"{case}{self.ending if self.ending.endswith(FLAT_ENDINGS) else '.nii.gz'}"
 
 
-def find_test_images(dataset_name_or_id: str) -> TestImages:
+def find_test_images(dataset_name_or_id: str, *, read_by_nnunet: bool = True) -> TestImages:
     """Find the images that a submission is about.
+
+    Args:
+        dataset_name_or_id: The raw dataset.
+        read_by_nnunet: Whether nnU-Net is going to read this folder: it takes hidden files for images, too.
 
     Raises:
         SetupError: If the dataset, its dataset.json or its imagesTs is missing or empty.
@@ -66,6 +70,7 @@ def find_test_images(dataset_name_or_id: str) -> TestImages:
     problems = [f"{printable(case)}: no name that an archive can hold" for case in found if not is_plain_name(case)]
     problems += _incomplete(found, dataset_json)
     problems += _not_images(folder, ending)
+    problems += _hidden_images(folder, ending) if read_by_nnunet else []
     told_cases = dataset_json.get("numTest")
     if isinstance(told_cases, int) and told_cases not in (0, len(found)):
         problems.append(f"{len(found)} cases, and {dataset / 'dataset.json'} tells of {told_cases} (numTest)")
@@ -139,17 +144,21 @@ def _list_cases(folder: Path, ending: str) -> dict[str, tuple[Path, ...]]:
 
 
 def _not_images(folder: Path, ending: str) -> list[str]:
-    """Files that somebody may take for test images, and nnU-Net not; and hidden ones that nnU-Net would read."""
-    told = []
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith("."):
-            if file.name.endswith(ending):
-                told.append(f"{printable(file.name)}: a hidden file, which nnU-Net would take for an image")
-        elif file.name.lower().endswith(IMAGE_ENDINGS) and not (
-            file.name.endswith(ending) and _CHANNEL.fullmatch(file.name.removesuffix(ending))
-        ):
-            told.append(f"{printable(file.name)}: not named CASE_0000{ending}, so that nnU-Net would leave it out")
-    return told
+    """Files that somebody may take for test images, and that would be none."""
+    images = (file for file in sorted(folder.iterdir()) if file.name.lower().endswith(IMAGE_ENDINGS))
+    return [
+        f"{printable(file.name)}: not named CASE_0000{ending}, so that it is no case"
+        for file in images
+        if not file.name.startswith(".")
+        and not (file.name.endswith(ending) and _CHANNEL.fullmatch(file.name.removesuffix(ending)))
+    ]
+
+
+def _hidden_images(folder: Path, ending: str) -> list[str]:
+    return [
+        f"{printable(file.name)}: a hidden file, which nnU-Net would take for an image"
+        for file in sorted(folder.glob(f".*{ending}"))
+    ]
 
 
 def _incomplete(cases: Mapping[str, tuple[Path, ...]], dataset_json: Mapping[str, Any]) -> list[str]:

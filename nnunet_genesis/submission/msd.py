@@ -25,7 +25,7 @@ from nnunet_genesis.submission.picture import draw_contact_sheet
 from nnunet_genesis.submission.postprocessing import POSTPROCESS_AS_FOUND, Postprocessing, choose_postprocessing
 from nnunet_genesis.submission.prediction import Machine, describe_inputs, plan_steps, run_steps
 from nnunet_genesis.submission.provenance import FILE_NAME, describe_model, seen_test_cases, write_submission_json
-from nnunet_genesis.submission.same_dataset import refuse_other_dataset
+from nnunet_genesis.submission.same_dataset import find_differences, refuse_other_dataset
 from nnunet_genesis.submission.tasks import task_name
 from nnunet_genesis.submission.volumes import FLAT_ENDINGS
 
@@ -79,7 +79,7 @@ def submit_msd(options: MsdOptions, say: Callable[[str], None]) -> list[Path]:
     Raises:
         GenesisError: If anything is missing or wrong; then there is no archive.
     """
-    images = find_test_images(options.dataset)
+    images = find_test_images(options.dataset, read_by_nnunet=options.predictions is None)
     task = task_name(images.dataset_name, options.task)
     label_map = find_label_map(images, options.label_map, options.task_json)
     merged = len(set(label_map.values())) < len(label_map)
@@ -152,7 +152,11 @@ def _find_predictions(
     models: tuple[TrainedModel, ...] = ()
     if given is None or options.choice.says_something:
         models = choose_models(images.dataset_name, options.choice)
+    if given is None:
         refuse_other_dataset(models, images)
+    for model in models if given is not None else ():
+        for line in find_differences(model, images):
+            say(f"WARNING: {model.folder}: its dataset.json is not that of the raw dataset: {line}")
     told = [describe_model(model) for model in models]
     seen = seen_test_cases(told)
     if seen:

@@ -62,8 +62,9 @@ def installed_from_elsewhere(lines: Sequence[str]) -> list[str]:
     """
     told = []
     for name in (line.partition("==")[0] for line in lines):
-        text = distribution(name).read_text("direct_url.json")
-        if text:
+        found = distribution(name)
+        text = found.read_text("direct_url.json")
+        if text and (found.read_text("INSTALLER") or "").strip() != "conda":  # it names the machine that built it
             told.append(f"{name} ({json.loads(text).get('url', 'a file')})")
     return sorted(told)
 

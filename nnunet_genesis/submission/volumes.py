@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -189,6 +189,16 @@ def _nibabel_grid(nifti: Any) -> Grid:
     size = tuple(int(side) for side in nifti.shape)
     return Grid(
         size, tuple(map(float, spacing)), tuple(map(float, affine[:3, 3])), tuple(map(float, direction.ravel()))
+    )
+
+
+def in_lps(grid: Grid) -> Grid:
+    """A grid that nibabel read (x to the right, y to the front) as SimpleITK has it (to the left, to the back)."""
+    signs = (-1.0, -1.0, 1.0)
+    return replace(
+        grid,
+        origin=tuple(sign * place for sign, place in zip(signs, grid.origin, strict=True)),
+        direction=tuple(signs[number // 3] * cosine for number, cosine in enumerate(grid.direction)),
     )
 
 

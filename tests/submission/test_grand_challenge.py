@@ -122,8 +122,8 @@ def test_mistakes(
 
 def test_paths_may_be_copied_with_what_is_around_them(results: Path, tmp_path: Path) -> None:
     write_model(results, "nnUNetTrainer__P__3d_fullres")
-    inputs = ("--input-path", "/input/images/t1/0f3a.mha", "--input-path", "images/flair-mri/")
-    assert submit(*inputs, "--output-path", "/output/images/brain-tumour", "-f", "0") == 0
+    inputs = ("--input-path", "/input/images/t1/0f3a.MHA", "--input-path", "./images/flair-mri/<uuid>.[mha|tif]")
+    assert submit(*inputs, "--output-path", "/images/brain-tumour/", "-f", "0") == 0
     config = json.loads((tmp_path / "out" / "app" / "config.json").read_text())
     assert (config["inputs"], config["output"]) == (["images/t1", "images/flair-mri"], "images/brain-tumour")
 

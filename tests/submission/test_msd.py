@@ -319,9 +319,10 @@ def test_files_that_nnunet_would_leave_out_or_take_for_images_are_told(
     (images / "readme.txt").write_text("of no matter")
     message = refused(capsys, "4", "--format", "msd", "--predictions", predictions)
     for name in ("hippocampus_9.nii.gz", "hippocampus_8_000.nii.gz", "hippocampus_7_0000.nii"):
-        assert f"    {name}: not named CASE_0000.nii.gz, so that nnU-Net would leave it out" in message
-    assert "    ._a_0000.nii.gz: a hidden file, which nnU-Net would take for an image" in message
+        assert f"    {name}: not named CASE_0000.nii.gz, so that it is no case" in message
     assert "readme" not in message
+    assert "._a_0000" not in message, "nnU-Net does not read this folder"
+    assert "    ._a_0000.nii.gz: a hidden file, which nnU-Net would" in refused(capsys, "4", "--format", "msd")
 
 
 @pytest.mark.parametrize("changed", ["labels", "channels", "ending"])
@@ -335,7 +336,7 @@ def test_a_model_whose_outputs_mean_something_else_is_refused(
     dataset, predictions = folders
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "nnUNet_results"))
     model = write_model(tmp_path / "nnUNet_results" / dataset.name, "nnUNetTrainer__P__3d_fullres")
-    command = ("4", "--format", "msd", "--predictions", predictions, "-tr", "nnUNetTrainer", "-f", "0")
+    command = ("4", "--format", "msd", "-tr", "nnUNetTrainer", "-f", "0", "-device", "cpu")
     swapped = {"background": 0, "Posterior": 1, "Anterior": 2}
     write_json(
         model,
@@ -346,13 +347,17 @@ def test_a_model_whose_outputs_mean_something_else_is_refused(
     message = refused(capsys, *command)
     assert "the model was not trained with the dataset.json that the raw dataset has now" in message
     told = {
-        "labels": f"labels: the model {swapped}, the raw dataset {LABELS}",
+        "labels": "labels: the model {'background': 0, 'posterior': 1, 'anterior': 2}, the raw dataset"
+        " {'background': 0, 'anterior': 1, 'posterior': 2}",
         "channels": "number of channels: the model 2, the raw dataset 1",
         "ending": "file_ending: the model .nrrd, the raw dataset .nii.gz",
     }
     assert [line.strip() for line in message.splitlines() if line.startswith("    ")] == [told[changed]]
-    write_json(model, LABELS)
-    assert submit(*command) == 0
+    assert submit(*command, "--predictions", predictions, "--output", "told") == 0
+    assert f"its dataset.json is not that of the raw dataset: {told[changed]}" in capsys.readouterr().out
+    write_json(model, {**{name.upper(): value for name, value in LABELS.items()}, "ignore": 3})
+    assert submit(*command, "--predictions", predictions, "--output", "same") == 0
+    assert "its dataset.json is not" not in capsys.readouterr().out
 
 
 def test_predictions_on_the_sform_of_an_image_whose_qform_differs_are_taken_and_told(
@@ -377,10 +382,13 @@ def test_predictions_on_the_sform_of_an_image_whose_qform_differs_are_taken_and_
     assert submit("4", "--format", "msd", "--predictions", predictions, "--output", "out") == 0
     assert f"qform and sform of 1 of 3 images differ, the first is {CASES[0]}" in capsys.readouterr().out
     assert json.loads(Path("out/submission.json").read_text())["qform_and_sform_differ"] == [CASES[0]]
+    wrong_qform = type(prediction)(labels, sform)
+    wrong_qform.set_qform(np.diag([1.0, -1.0, 1.0, 1.0]), code=1)
     sform[0, 3] += 1
-    nibabel.save(type(prediction)(labels, sform), predictions / f"{CASES[0]}.nii.gz")
-    assert submit("4", "--format", "msd", "--predictions", predictions, "--output", "other") == 1
-    assert f"{CASES[0]}: its origin" in capsys.readouterr().err
+    for unsound in (wrong_qform, type(prediction)(labels, sform)):
+        nibabel.save(unsound, predictions / f"{CASES[0]}.nii.gz")
+        assert submit("4", "--format", "msd", "--predictions", predictions, "--output", "other") == 1
+        assert f"    {CASES[0]}: its " in capsys.readouterr().err
 
 
 def test_labels_of_sheared_volumes_are_mapped(tmp_path: Path) -> None:
