@@ -64,7 +64,8 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         minimum_share=told_minimum_share(),
     )
     intensities = trainer.plans_manager.foreground_intensity_properties_per_channel
-    with others_wait(trainer.print_to_log_file):  # with many images of other formats this takes long
+    could_not_wait: list[str] = []
+    with others_wait(could_not_wait.append):  # with many images of other formats this takes long
         leaks = _find_leaks(trainer, source.facts)
     refuse_leaks(leaks, trainer.fold)
     differences = find_differences(
@@ -85,7 +86,7 @@ def load_pretrained_weights(trainer: nnUNetTrainer, *, full: bool) -> tuple[dict
         "differences_from_pretraining": differences,
         "transfer": report.as_dict(),
     }
-    lines = _describe(source, report)
+    lines = _describe(source, report) + could_not_wait
     lines += [f"WARNING: the images are not like those of pretraining: {difference}." for difference in differences]
     if full:
         lines.append(_FULL_WARNING)
