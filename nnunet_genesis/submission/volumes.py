@@ -154,9 +154,9 @@ def check_length(file: Path) -> None:
     if name.endswith((".nii", ".nii.gz")):
         import nibabel
 
-        header: Any = nibabel.load(file).header
-        voxels = int(np.prod(header.get_data_shape(), dtype=np.int64))
-        needed = int(header["vox_offset"]) + voxels * header.get_data_dtype().itemsize
+        image: Any = nibabel.load(file)
+        stored = image.dataobj  # the header has 0 where voxels begin right behind it
+        needed = int(stored.offset) + int(np.prod(stored.shape, dtype=np.int64)) * stored.dtype.itemsize
     elif name.endswith(".gipl"):
         import SimpleITK as sitk
 

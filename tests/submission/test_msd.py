@@ -186,7 +186,7 @@ def _truncate(file: Path) -> None:
 
 
 def _cut_voxels(file: Path) -> None:
-    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes())[:-500]))
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes())[:-10]))
 
 
 def _write_text(file: Path) -> None:
