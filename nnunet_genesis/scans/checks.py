@@ -10,7 +10,7 @@ import numpy as np
 
 from nnunet_genesis.scans.channels import describe_channels
 from nnunet_genesis.scans.headers import PICTURE_ENDINGS
-from nnunet_genesis.scans.label_maps import count_values, looks_like_label_map
+from nnunet_genesis.scans.label_maps import count_few_values
 from nnunet_genesis.scans.problems import Reason, ScanProblem
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ def check_image(image: npt.NDArray[np.float32], rules: ReadingRules, where: str)
             )
         if channel.min() == channel.max():
             empty.append((Reason.CONSTANT, f"all voxels of channel {number} are {float(channel.flat[0]):g}"))
-        elif looks_like_label_map(channel):
-            values = count_values(channel)
+        elif values := count_few_values(channel):
             empty.append((Reason.FEW_VALUES, f"channel {number} has only {values} different values: a label map?"))
     if len(empty) == len(image):
         is_constant = all(reason is Reason.CONSTANT for reason, _ in empty)

@@ -14,12 +14,12 @@ FEWEST_VALUES = 10
 FEW_VALUES_FROM = 1000
 
 
-def looks_like_label_map(channel: npt.NDArray[np.generic]) -> bool:
-    """Whether a channel has many voxels and few values, a constant one included."""
-    return channel.size > FEW_VALUES_FROM and count_values(channel) < FEWEST_VALUES
-
-
-def count_values(channel: npt.NDArray[np.generic]) -> int:
-    """Number of different values; exact if it is small, at least `FEWEST_VALUES` otherwise."""
-    sample = np.unique(channel.flat[:: max(1, channel.size // 4096)])
-    return len(sample) if len(sample) >= FEWEST_VALUES else len(np.unique(channel))
+def count_few_values(channel: npt.NDArray[np.generic]) -> int:
+    """Number of different values of a channel that looks like a label map, a constant one included; 0 of others."""
+    if (
+        channel.size <= FEW_VALUES_FROM
+        or len(np.unique(channel.flat[:: max(1, channel.size // 4096)])) >= FEWEST_VALUES
+    ):
+        return 0
+    values = len(np.unique(channel))
+    return values if values < FEWEST_VALUES else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnunet_genesis.scans.label_maps import looks_like_label_map
+from nnunet_genesis.scans.label_maps import count_few_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def scan_key(array: npt.NDArray[np.generic]) -> str:
         values = np.sort(channel, axis=None)
         values += 0.0  # -0.0 becomes 0.0: formats that store integers have no negative zero
         is_constant = not values.size or values[0] == values[-1]
-        mark = _FEW if looks_like_label_map(values) else ""
+        mark = _FEW if count_few_values(values) else ""
         digests.append(_CONSTANT if is_constant else f"{mark}{hashlib.sha256(values.data).hexdigest()}")
     return shape_part(image.shape[1:]) + ":" + "+".join(digests)
 

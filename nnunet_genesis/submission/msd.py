@@ -154,9 +154,10 @@ def _find_predictions(
         models = choose_models(images.dataset_name, options.choice)
     if given is None:
         refuse_other_dataset(models, images)
-    for model in models if given is not None else ():
-        for line in find_differences(model, images):
-            say(f"WARNING: {model.folder}: its dataset.json is not that of the raw dataset: {line}")
+    else:
+        for model in models:
+            for line in find_differences(model, images):
+                say(f"WARNING: {model.folder}: its dataset.json is not that of the raw dataset: {line}")
     told = [describe_model(model) for model in models]
     seen = seen_test_cases(told)
     if seen:
