@@ -7,7 +7,6 @@ import getpass
 import os
 import shlex
 import shutil
-import sys
 from typing import TYPE_CHECKING
 
 from nnunet_genesis.errors import StorageError
@@ -15,35 +14,7 @@ from nnunet_genesis.errors import StorageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
-"""What the system says of a lock where the file system has none: Lustre without ``flock``, NFS without its daemon."""
 _UNREACHABLE = (errno.ENOENT, errno.ENOTCONN, errno.EIO, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO, errno.ESTALE)
-
-
-def missing_locks(file: Path) -> OSError | None:
-    """What the system says where the file system of a file, which is made if need be, has no locks; else None.
-
-    Libraries tell it apart from a lock that somebody else has in some of their versions only.
-
-    Raises:
-        OSError: If the file cannot be opened.
-    """
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    except OSError as error:
-        if error.errno in NO_LOCKS:
-            return error
-        raise
-    finally:
-        os.close(descriptor)
-    return None
 
 
 def storage_error(error: OSError, file: Path, needed: int | None = None) -> StorageError:

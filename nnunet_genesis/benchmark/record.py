@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from nnunet_genesis.benchmark.runs import Run, Subset
 from nnunet_genesis.benchmark.scores import RunKey
 from nnunet_genesis.benchmark.settings import BenchmarkSettings
 from nnunet_genesis.errors import DataError, SetupError
+from nnunet_genesis.file_locks import locked_file
 from nnunet_genesis.files import write_json
 from nnunet_genesis.json_reading import read_json
 from nnunet_genesis.plans_checks import is_plain_name
-from nnunet_genesis.storage import missing_locks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-LOGGER = logging.getLogger("nnunet_genesis")
 RECORD_FILE, LOCK_FILE, REPORT_LOCK_FILE = "benchmark.json", ".lock", ".report.lock"
 FORMAT_VERSION = 1
-LOCK_SECONDS, REPORT_LOCK_SECONDS, SECONDS_BEFORE_TOLD = 300.0, 6 * 3600.0, 10.0
+LOCK_SECONDS, REPORT_LOCK_SECONDS = 300.0, 6 * 3600.0
 
 
 @dataclass
@@ -158,28 +153,11 @@ def locked_report(folder: Path) -> AbstractContextManager[None]:
     return _held(folder, REPORT_LOCK_FILE, REPORT_LOCK_SECONDS, "writing the report of this benchmark")
 
 
-@contextmanager
-def _held(folder: Path, name: str, seconds: float, purpose: str) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = missing_locks(folder / name)
-    if missing is not None:
-        LOGGER.warning("%s: this file system has no locks (%s): begin no two commands at once on it", folder, missing)
-        yield
-        return
-    lock = FileLock(folder / name, timeout=min(SECONDS_BEFORE_TOLD, seconds))
-    try:
-        try:
-            lock.acquire()
-        except Timeout:
-            LOGGER.warning("%s: waiting for another process that is %s", folder, purpose)
-            lock.acquire(timeout=seconds)
-    except Timeout as error:
-        raise SetupError(
-            f"another process has been {purpose} for {seconds / 60:.0f} minutes",
-            where=folder / name,
-            mend="wait for it to end and run the command again",
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _held(folder: Path, name: str, seconds: float, purpose: str) -> AbstractContextManager[None]:
+    refusal = SetupError(
+        f"another process has been {purpose} for {seconds / 60:.0f} minutes",
+        where=folder / name,
+        mend="wait for it to end and run the command again",
+    )
+    without = "begin no two commands at once on it"
+    return locked_file(folder / name, refusal, without, seconds=seconds, waits_for=f"another process that is {purpose}")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from nnunet_genesis.file_locks import NO_LOCKS
 from nnunet_genesis.files import write_json
 from nnunet_genesis.json_reading import read_json
-from nnunet_genesis.storage import NO_LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,14 +22,17 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.file_locks import file_lock
 from nnunet_genesis.files import write_json
-from nnunet_genesis.storage import missing_locks, storage_error
+from nnunet_genesis.storage import storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from filelock import FileLock
 
 LOGGER = logging.getLogger("nnunet_genesis")
 LOCK_FILE, NOTE_FILE = ".lock", ".running.json"
@@ -133,13 +136,10 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 def _acquire(folder: Path) -> FileLock | None:
     """Take the kernel's lock; None where the file system has none."""
-    missing = missing_locks(folder / LOCK_FILE)
-    if missing is not None:
-        LOGGER.warning(
-            "%s: this file system has no locks (%s): do not start two pretrainings on it at once", folder, missing
-        )
+    lock = file_lock(folder / LOCK_FILE, "do not start two pretrainings on it at once")
+    if lock is None:
         return None
-    note, lock = folder / NOTE_FILE, FileLock(folder / LOCK_FILE, timeout=0)
+    note = folder / NOTE_FILE
     first, deadline, told = _touched(note), time.monotonic() + SECONDS_FOR_DEAD_HOLDERS, False
     while not _try(lock):
         holder = _read(note)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from nnunet_genesis import file_locks
 from nnunet_genesis.benchmark import record as benchmark_record
 from nnunet_genesis.benchmark.collect import EPOCHS_FILE, RESULTS_FILE, collect, list_reports, run_folder_of
 from nnunet_genesis.benchmark.command import Command
@@ -32,7 +33,7 @@ from nnunet_genesis.benchmark.scores import (
 from nnunet_genesis.benchmark.settings import BenchmarkSettings
 from nnunet_genesis.benchmark.training import count_epochs, tail
 from nnunet_genesis.errors import SetupError
-from nnunet_genesis.storage import NO_LOCKS
+from nnunet_genesis.file_locks import NO_LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,7 +157,7 @@ def test_who_plans_does_not_wait_for_a_report(tmp_path: Path, caplog: pytest.Log
 def test_who_waits_for_another_process_is_told_and_goes_on_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: Callable[[Path], Any]
 ) -> None:
-    monkeypatch.setattr(benchmark_record, "SECONDS_BEFORE_TOLD", 0.05)
+    monkeypatch.setattr(file_locks, "SECONDS_BEFORE_TOLD", 0.05)
     taken, told = threading.Event(), threading.Event()
 
     def other() -> None:
@@ -167,7 +168,7 @@ def test_who_waits_for_another_process_is_told_and_goes_on_after_it(
     thread = threading.Thread(target=other)
     thread.start()
     assert taken.wait(60)
-    monkeypatch.setattr(benchmark_record, "LOGGER", SimpleNamespace(warning=lambda *_: told.set()))
+    monkeypatch.setattr(file_locks, "LOGGER", SimpleNamespace(warning=lambda *_: told.set()))
     with lock(tmp_path):
         assert told.is_set()
     thread.join()
@@ -179,7 +180,7 @@ def test_who_waits_for_another_process_is_told_and_goes_on_after_it(
 def test_who_waited_too_long_is_told_for_what(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock: Callable[[Path], Any], purpose: str
 ) -> None:
-    for name in ("SECONDS_BEFORE_TOLD", "LOCK_SECONDS", "REPORT_LOCK_SECONDS"):
+    for name in ("LOCK_SECONDS", "REPORT_LOCK_SECONDS"):
         monkeypatch.setattr(benchmark_record, name, 0.05)
     with (
         lock(tmp_path),

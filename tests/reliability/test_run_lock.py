@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.file_locks import NO_LOCKS
 from nnunet_genesis.pretraining import run_lock
 from nnunet_genesis.pretraining.run_lock import LOCK_FILE, NOTE_FILE, locked_folder
-from nnunet_genesis.storage import NO_LOCKS
 from tests.reliability import small_run
 
 if TYPE_CHECKING:

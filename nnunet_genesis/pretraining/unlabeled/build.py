@@ -8,9 +8,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from nnunet_genesis.errors import SetupError
+from nnunet_genesis.file_locks import locked_file
 from nnunet_genesis.pretraining.unlabeled.case_preprocessing import PreprocessingJob
 from nnunet_genesis.pretraining.unlabeled.excluded_scans import ExcludedScans
 from nnunet_genesis.pretraining.unlabeled.pool import Pool
@@ -23,11 +22,11 @@ from nnunet_genesis.pretraining.unlabeled.sifting import Sifter
 from nnunet_genesis.pretraining.unlabeled.supervised import run_supervised
 from nnunet_genesis.pretraining.unlabeled.worker import prepare_scan, start_worker
 from nnunet_genesis.scans.finding import find_scans
-from nnunet_genesis.storage import missing_locks
 from nnunet_genesis.upstream import check_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from nnunet_genesis.plans import PlannedConfiguration
@@ -170,31 +169,14 @@ def _locked(pool: Pool, planned: PlannedConfiguration) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _held(pool: Pool) -> Iterator[None]:
-    """Keep other processes from writing a pool; where the file system has no locks, a warning asks the user to."""
-    pool.folder.mkdir(parents=True, exist_ok=True)
-    file = pool.folder / LOCK_FILE
-    missing = missing_locks(file)
-    if missing is not None:
-        LOGGER.warning(
-            "%s: this file system has no locks (%s): do not build one pool twice at once", pool.folder, missing
-        )
-        yield
-        return
-    lock = FileLock(file, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise SetupError(
-            f"another process is writing pool {pool.name}",
-            where=file,
-            mend="wait until it is done, or give another --name",
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _held(pool: Pool) -> AbstractContextManager[None]:
+    """Keep other processes from writing a pool."""
+    refusal = SetupError(
+        f"another process is writing pool {pool.name}",
+        where=pool.folder / LOCK_FILE,
+        mend="wait until it is done, or give another --name",
+    )
+    return locked_file(pool.folder / LOCK_FILE, refusal, "do not build one pool twice at once")
 
 
 def _refuse_excluded(pool: Pool, there: Mapping[str, str], excluded: ExcludedScans) -> None:
