@@ -43,7 +43,7 @@ def draw_pool(file: Path, outcome: BuildOutcome) -> None:
     for panel in panels:
         panel.set_axis_off()
     for panel, case in zip(panels, chosen, strict=False):
-        _draw_case(panel, outcome.folder, case)
+        _draw_case(panel, outcome.folder, case, outcome.planned.channel_names)
     intensities, sizes, reasons = facts.subplots(1, 3)
     _draw_intensities(intensities, outcome)
     _draw_sizes(sizes, outcome)
@@ -58,13 +58,14 @@ def draw_pool(file: Path, outcome: BuildOutcome) -> None:
         figure.savefig(part, dpi=90, format="png")
 
 
-def _draw_case(panel: Any, folder: Path, case: PoolCase) -> None:
+def _draw_case(panel: Any, folder: Path, case: PoolCase, channel_names: Sequence[str]) -> None:
     axis = int(np.argmax(case.spacing)) if case.shape[1:].count(1) == 0 else case.shape[1:].index(1)
     middle = case.shape[1 + axis] // 2
     part = tuple(slice(middle, middle + 1) if other == axis else slice(None) for other in range(3))
     file = folder / case.file
-    picture = read_part(open_case(file), (slice(0, 1), *part), file)[0].squeeze(axis)
-    low, high = (case.statistics[0]["preprocessed"][name] for name in ("percentile_00_5", "percentile_99_5"))
+    channel = _first_present(case)
+    picture = read_part(open_case(file), (slice(channel, channel + 1), *part), file)[0].squeeze(axis)
+    low, high = (case.statistics[channel]["preprocessed"][name] for name in ("percentile_00_5", "percentile_99_5"))
     panel.imshow(
         picture,
         cmap="gray",
@@ -78,7 +79,14 @@ def _draw_case(panel: Any, folder: Path, case: PoolCase) -> None:
         panel.contour(shares, levels=[127.5], colors="tab:orange", linewidths=0.8)
     size = " x ".join(str(side) for side in case.shape[1:])
     name = case.identifier if len(case.identifier) <= 28 else f"{case.identifier[:25]}..."
-    panel.set_title(f"{name}\n{size}, {case.foreground_share:.0%} foreground", fontsize=7)
+    modality = f"{channel_names[channel]}, " if len(case.statistics) > 1 else ""
+    panel.set_title(f"{name}\n{modality}{size}, {case.foreground_share:.0%} foreground", fontsize=7)
+
+
+def _first_present(case: PoolCase) -> int:
+    """The first channel that holds more than one value: modalities may be absent; 0 where none does."""
+    channels = enumerate(case.statistics)
+    return next((channel for channel, told in channels if told["raw"]["min"] < told["raw"]["max"]), 0)
 
 
 def _spread(cells: npt.NDArray[np.uint8], shape: Sequence[int]) -> npt.NDArray[np.uint8]:
@@ -89,7 +97,9 @@ def _spread(cells: npt.NDArray[np.uint8], shape: Sequence[int]) -> npt.NDArray[n
 
 
 def _draw_intensities(panel: Any, outcome: BuildOutcome) -> None:
-    raw = [case.statistics[0]["raw"] for case in _choose(outcome.cases, MAX_RANGES)]
+    channel = min(map(_first_present, outcome.cases))
+    having = [case for case in outcome.cases if _first_present(case) == channel]
+    raw = [case.statistics[channel]["raw"] for case in _choose(having, MAX_RANGES)]
     numbers = np.arange(len(raw))
     low, median, high = (
         np.array([entry[name] for entry in raw]) for name in ("percentile_00_5", "median", "percentile_99_5")
@@ -103,8 +113,7 @@ def _draw_intensities(panel: Any, outcome: BuildOutcome) -> None:
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.set_xlabel("scan")
     panel.set_ylabel("raw intensity")
-    channel = outcome.planned.channel_names[0]
-    panel.set_title(f"{channel}: 0.5 to 99.5 percentile, median", fontsize=9)
+    panel.set_title(f"{outcome.planned.channel_names[channel]}: 0.5 to 99.5 percentile, median", fontsize=9)
 
 
 def _draw_sizes(panel: Any, outcome: BuildOutcome) -> None:

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from nnunet_genesis.plans import PlannedConfiguration
 
 
-def make_case(folder: Path, planned: PlannedConfiguration, name: str, shape: tuple[int, ...], seed: int) -> PoolCase:
+def make_case(
+    folder: Path, planned: PlannedConfiguration, name: str, shape: tuple[int, ...], seed: int, *, absent: int = 0
+) -> PoolCase:
     image = draw_scan(seed, shape)[None]
     image[..., : shape[2] // 2] = image.min()
+    image = np.concatenate([np.zeros((absent, *shape), np.float32), image])
     mask = foreground_mask(image, planned)
     file = write_image(image, planned.patch_size, folder / name)
     statistics = [{"raw": entry, "preprocessed": entry} for entry in describe_intensities(image)]
@@ -53,3 +56,14 @@ def test_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) ->
     for color in (orange, blue):
         assert (np.abs(picture - color).max(-1) < 0.05).sum() > 20, "the outline of the foreground; intensities"
     assert [file.name for file in folder.iterdir() if not file.name.endswith(".b2nd")] == ["pool.png"]
+
+
+def test_modalities_that_are_absent_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan_dataset(tmp_path, monkeypatch, channels=2)
+    gray = []
+    for name, absent in (("whole", 0), ("without_t1", 1)):
+        case = make_case(tmp_path, planned, name, (12, 40, 30), 0, absent=absent)
+        draw_pool(tmp_path / "pool.png", BuildOutcome(planned, tmp_path, [case], [], [], [], [], 0, 1.0))
+        picture = imread(tmp_path / "pool.png")[..., :3]
+        gray.append(int(((np.ptp(picture, axis=-1) < 0.01) & (np.abs(picture[..., 0] - 0.5) < 0.3)).sum()))
+    assert gray[1] > 0.9 * gray[0] > 1000, "the scan's gray, which a blank channel has not"
