@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.errors import UPDATE, CheckpointError
 from nnunet_genesis.facts_checks import check_facts
 from nnunet_genesis.files import flush_folder
 from nnunet_genesis.interop.safe_reading import read_safely
@@ -134,7 +134,7 @@ def check_written_by_us(content: Mapping[str, Any], file: Path) -> None:
         raise CheckpointError(
             f"format version {version!r} is unknown, this version reads {FORMAT_VERSION}",
             where=file,
-            mend="pip install --upgrade nnunet-genesis",
+            mend=UPDATE,
         )
     check_facts(content["genesis"], file)
     checksum = content["genesis"].get(CHECKSUM_KEY)

@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from nnunet_genesis.errors import SetupError
+from nnunet_genesis.errors import UPDATE, SetupError
 from nnunet_genesis.facts_checks import is_integer, is_number, shown
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def settings_from(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     if unknown:
         raise SetupError(
             f"settings that this version does not know: {', '.join(unknown)}",
-            mend="pip install --upgrade nnunet-genesis: a later version wrote the file",
+            mend=f"{UPDATE}: a later version wrote the file",
         )
     missing = [
         name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import __version__
 from nnunet_genesis.checkpoint import CHECKSUM_KEY
-from nnunet_genesis.errors import CheckpointError
+from nnunet_genesis.errors import UPDATE, CheckpointError
 from nnunet_genesis.facts_checks import check_facts
 from nnunet_genesis.interop.names import check_finite
 from nnunet_genesis.interop.source import SourceModel
@@ -104,7 +104,7 @@ def read(file: Path) -> SourceModel:
         raise CheckpointError(
             f"format version {version!r} of an exported encoder is unknown, this version reads {FORMAT_VERSION}",
             where=file,
-            mend="pip install --upgrade nnunet-genesis",
+            mend=UPDATE,
         )
     checksum = description.pop(CHECKSUM_KEY, None)
     if checksum is not None and checksum != weights_digest(weights):

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+UPDATE = "update nnunet-genesis: git pull and pip install . in its checkout"
+"""What mends files of later versions."""
+
 
 class GenesisError(Exception):
     """A mistake in the call, the data or the environment, told in words that a user can act on.

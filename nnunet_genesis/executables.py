@@ -20,6 +20,6 @@ def find_executable(name: str) -> str:
         raise SetupError(
             f"the command {name} is not installed",
             where=Path(sys.executable).parent,
-            mend="install nnunet-genesis and nnunetv2 into this environment: pip install nnunet-genesis",
+            mend="install it into this environment: pip install . in the checkout of nnunet-genesis",
         )
     return found

@@ -48,7 +48,7 @@ def describe_runs(
     if expected is not None:
         told = describe_duration(expected)
     elif by_logs is None:
-        told = "unknown until a first run of this benchmark has finished"
+        told = "unknown until nnU-Net has trained an epoch with these plans: begin, stop after it, and ask again"
     else:
         expected = by_logs
         told = f"{describe_duration(by_logs)} and its predictions, by nnU-Net's logs of earlier epochs with these plans"

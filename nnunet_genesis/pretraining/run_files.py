@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
-from nnunet_genesis.errors import CheckpointError, SetupError, StorageError
+from nnunet_genesis.errors import UPDATE, CheckpointError, SetupError, StorageError
 from nnunet_genesis.files import remove_parts
 from nnunet_genesis.storage import check_free_space
 from nnunet_genesis.weights_digest import weights_digest
@@ -125,7 +125,7 @@ def config_of(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
             f"the settings in the file cannot be used: {error.problem}",
             where=file,
             mend="use another checkpoint of the same folder, or start anew with --output; if a later version wrote the"
-            " file, pip install --upgrade nnunet-genesis",
+            f" file, {UPDATE}",
         ) from error
     return config
 

@@ -11,7 +11,7 @@ DEFAULT_EPOCHS = 1000
 STANDARD_PEAK = 1e-2
 """nnU-Net's initial learning rate."""
 GENTLE_PEAK = 1e-3
-"""Peak of warm-up and sawtooth: methods.md section 5, and nnU-Net's own users of pretrained weights."""
+"""Peak of warm-up and sawtooth in published comparisons of pretrained encoders (OpenMind, arXiv 2412.17041)."""
 WARMUP_EPOCHS = 50
 DECODER_EPOCHS = 25
 """Of the sawtooth: this many up, and as many down, with the encoder frozen."""

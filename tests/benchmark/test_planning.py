@@ -317,7 +317,7 @@ def test_a_dry_run_needs_no_checkpoint_and_lists_the_test_cases(
     )
     assert code == 0
     assert "scratch__6__standard__seed0  pending      -tr nnUNetTrainerGenesis_scratch" in output
-    assert "expected time of a run: unknown until a first run" in output
+    assert "expected time of a run: unknown until nnU-Net has trained an epoch with these plans" in output
     assert f"--exclude {folder / 'test_cases.txt'}" in output
     lines = [line for line in (folder / "test_cases.txt").read_text().splitlines() if not line.startswith("#")]
     assert len(lines) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COLOURS = ("limegreen", "red", "deepskyblue", "gold", "magenta", "orange", "aquamarine", "white")
-_PANEL, _TITLES = 3.4, 0.45
-"""Inches: width of a panel, height of its title."""
+_PANEL, _LINE, _LINE_LETTERS = 3.4, 0.16, 44
+"""Inches: width of a panel, height of a line of its title; and how many letters fit into that."""
 _MARGIN, _SMALLEST = 0.35, 48
 """Around what is outlined: share of its size, and pixels that are shown at least."""
 
@@ -59,7 +60,7 @@ def draw_overlays(file: Path, examples: Sequence[Example], labels: Mapping[str, 
     columns = len(examples[0].segmentations)
     views = [_view(example, labels) for example in examples]
     heights = [
-        _PANEL * view.height_over_width(example.spacing) + _TITLES
+        _PANEL * view.height_over_width(example.spacing) + _LINE * (2 + len(_title_lines(example)))
         for view, example in zip(views, examples, strict=True)
     ]
     figure = Figure(figsize=(_PANEL * columns, sum(heights) + 0.4), layout="constrained")
@@ -114,9 +115,15 @@ def _draw_row(panels: list[Axes], example: Example, view: _View, labels: Mapping
         if number:
             _outline(panel, reference[view.box], labels, style=":", width=1.0)
         drawn |= _outline(panel, segmentation[view.row][view.box], labels, style="-", width=1.5)
-        panel.set_title(name if number else f"{example.title}\n{name}, slice {view.row}", fontsize=8)
+        told = [name] if number else [*_title_lines(example), f"{name}, slice {view.row}"]
+        panel.set_title("\n".join(told), fontsize=8)
         panel.set_axis_off()
+        panel.set_anchor("N")  # else the layout takes the room that is left above an image for that of its title
     return drawn
+
+
+def _title_lines(example: Example) -> list[str]:
+    return wrap(example.title, _LINE_LETTERS)
 
 
 def _outline(

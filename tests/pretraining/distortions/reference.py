@@ -1,8 +1,8 @@
 """Models Genesis' distortions in plain loops, to judge the package by; written from its description, not its code.
 
-Source: Zhou et al., arXiv 1908.06912, with the sizes and probabilities of the authors' release as `methods.md` lists
-them. Nothing is shared with `nnunet_genesis`: no import, no table, no random generator. The authors' limits stay as
-they are (every axis needs about 20 voxels), so that these functions are only good for patches like 64 x 64 x 32.
+Source: Zhou et al., arXiv 1908.06912, with the sizes and probabilities of the authors' release. Nothing is shared
+with `nnunet_genesis`: no import, no table, no random generator. The authors' limits stay as they are (every axis needs
+about 20 voxels), so that these functions are only good for patches like 64 x 64 x 32.
 
 Shapes: patches are (channels, *spatial).
 """

@@ -68,7 +68,7 @@ def test_corrupted_share_of_each_kind_is_the_published_one(
 ) -> None:
     """Standard errors at 180 and 720 patches are 0.0015 and 0.0023, so that 0.01 is three of a difference at least.
 
-    The figures of `methods.md` are rounded: 4,000 patches by the reference give 0.055 and 0.683.
+    The published figures are rounded: 4,000 patches by the reference give 0.055 and 0.683.
     """
     assert ours.mean(kind) == pytest.approx(published, abs=tolerance)
     assert ours.mean(kind) == pytest.approx(theirs.mean(kind), abs=0.01 if kind == "outside" else 0.006)
