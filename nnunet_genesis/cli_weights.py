@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,15 +80,25 @@ def _export(options: argparse.Namespace) -> int:
         sys.stdout.write(f"{options.out}\n")
         return 0
     from nnunet_genesis.export import export_model
+    from nnunet_genesis.json_reading import read_json
+    from nnunet_genesis.submission.models import previous_stage_folder
 
     folder = Path(options.source)
     if not folder.is_dir():
         raise SetupError("no such folder", where=folder, mend="give a model folder, or --encoder for a file")
     target = export_model(folder, options.out)
     folds = " ".join(sorted(fold.name.removeprefix("fold_") for fold in target.glob("fold_*")))
-    sys.stdout.write(
-        f"{target}\nnnUNetv2_predict_from_modelfolder -m {shlex.quote(str(target))} -f {folds} -i IN -o OUT\n"
-    )
+    lines = [str(target), f"nnUNetv2_predict_from_modelfolder -m {shlex.quote(str(target))} -f {folds} -i IN -o OUT"]
+    first = None
+    with suppress(SetupError):  # plans that nnU-Net cannot use, which it tells itself
+        first = previous_stage_folder(read_json(target / "plans.json"), folder)
+    if first is not None:
+        lines[1] += " -prev_stage_predictions FIRST"
+        lines.append(
+            f"FIRST: the predictions of the cascade's first stage, {first.name}; to export that, too: genesis export"
+            f" {shlex.quote(str(first))} {shlex.quote(str(options.out))}"
+        )
+    sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 

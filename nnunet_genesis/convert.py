@@ -27,6 +27,7 @@ _COPIED_FACTS = (
     "spacing",
     "channel_names",
     "normalization_schemes",
+    "foreground_intensities",
     "trainer",
     "notes",
 )

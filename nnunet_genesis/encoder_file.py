@@ -31,6 +31,7 @@ _FACTS = (
     "patch_size",
     "spacing",
     "normalization_schemes",
+    "foreground_intensities",
     "channel_names",
     "num_input_channels",
     "method",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import GenesisError, SetupError, printable
 from nnunet_genesis.planned_networks import list_planned_networks
+from nnunet_genesis.trainers.differences import find_differences
 from nnunet_genesis.trainers.initial_weights import told_minimum_share
 from nnunet_genesis.transfer import plan_transfer, refusal
 
@@ -157,13 +158,15 @@ def _describe_divergence(divergence: Mapping[str, Any]) -> list[str]:
 
 
 def _compare_facts(source: SourceModel, planned: PlannedNetwork) -> list[str]:
-    """Differences in what the images are, which no tensor shows."""
-    lines = []
-    for name, ours in (("spacing", planned.spacing), ("normalization_schemes", planned.normalization_schemes)):
-        theirs = source.facts.get(name)
-        if theirs and tuple(theirs) != tuple(ours):
-            lines.append(f"note: {_FACTS[name]} {_text(theirs)} where the weights were trained, {_text(ours)} here")
-    return lines
+    """Differences in what the images are, which no tensor shows, as the trainer tells them."""
+    differences = find_differences(
+        source.facts,
+        spacing=planned.spacing,
+        normalization_schemes=planned.normalization_schemes,
+        channel_names=planned.channel_names,
+        foreground_intensities=planned.foreground_intensities,
+    )
+    return [f"note: {difference}" for difference in differences]
 
 
 def _text(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pydoc
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.errors import CheckpointError, SetupError
@@ -11,13 +12,13 @@ from nnunet_genesis.transfer.names import ENCODER_PREFIX, first_convolutions, nu
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from torch import nn
 
     from nnunet_genesis.interop.source import SourceModel
 
 _TRUSTED_PACKAGES = ("torch.nn.", "dynamic_network_architectures.")
+_NETWORKS = "dynamic_network_architectures.architectures."
 """Where the classes that a file of weights names may come from; all that nnU-Net's planners write is in here."""
 _MEND_AS_WRITTEN = "use the file as it was written"
 _MOST_STAGES, _MOST_BLOCKS = 64, 1000
@@ -199,8 +200,7 @@ def _check_classes(source: SourceModel) -> None:
             f"the architecture in the file is incomplete ({error!r})", where=source.file, mend=_MEND_AS_WRITTEN
         ) from error
     for name in names:
-        trusted = isinstance(name, str) and name.startswith(_TRUSTED_PACKAGES)
-        found = pydoc.locate(name) if trusted else None
+        found = _locate(name) if isinstance(name, str) and name.startswith(_TRUSTED_PACKAGES) else None
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise CheckpointError(
                 f"the architecture in the file names {name!r}, which is no layer or network of torch.nn or"
@@ -208,3 +208,15 @@ def _check_classes(source: SourceModel) -> None:
                 where=source.file,
                 mend="use a file whose origin you trust, with a network that nnU-Net's planners write",
             )
+
+
+def _locate(name: str) -> object:
+    """A class by its name; networks that were moved since, as plans before 2.4 name them, where nnU-Net finds them."""
+    found = pydoc.locate(name)
+    if found is not None or not name.startswith(_NETWORKS):
+        return found
+    import dynamic_network_architectures
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+    folder = Path(dynamic_network_architectures.__path__[0], "architectures")
+    return recursive_find_python_class(str(folder), name.rsplit(".", 1)[-1], _NETWORKS.rstrip("."))

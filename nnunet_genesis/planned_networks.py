@@ -30,25 +30,32 @@ class PlannedNetwork:
         plans_name: nnU-Net plans identifier.
         configuration: nnU-Net configuration.
         architecture: The ``architecture`` entry of the configuration.
-        image_channels: Input channels that are images.
+        channel_names: Of the input channels that are images.
         input_channels: All input channels; in the second stage of a cascade, the previous stage's segmentation is one
             channel per foreground label.
         num_outputs: Channels of the segmentation heads.
         patch_size: Voxels per axis.
         spacing: Millimetres per axis of the patch.
         normalization_schemes: nnU-Net's normalisation class per channel.
+        foreground_intensities: Per channel, nnU-Net's foreground statistics in raw units; empty where plans have none.
     """
 
     file: Path
     plans_name: str
     configuration: str
     architecture: Mapping[str, Any]
-    image_channels: int
+    channel_names: tuple[str, ...]
     input_channels: int
     num_outputs: int
     patch_size: tuple[int, ...]
     spacing: tuple[float, ...]
     normalization_schemes: tuple[str, ...]
+    foreground_intensities: tuple[Mapping[str, float], ...]
+
+    @property
+    def image_channels(self) -> int:
+        """Input channels that are images."""
+        return len(self.channel_names)
 
     def build(self) -> nn.Module:
         """Build the segmentation network.
@@ -90,6 +97,9 @@ def _networks_of(plans: dict[str, Any], dataset_json: dict[str, Any], file: Path
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     manager = PlansManager(plans)
+    channels = read_channel_names(dataset_json)
+    keys = sorted(channels, key=int)
+    intensities = plans.get("foreground_intensity_properties_per_channel") or {}
     for name in sorted(plans["configurations"]):
         settings = manager.get_configuration(name)
         if "architecture" not in settings.configuration:
@@ -99,10 +109,11 @@ def _networks_of(plans: dict[str, Any], dataset_json: dict[str, Any], file: Path
             plans_name=file.stem,
             configuration=name,
             architecture=settings.configuration["architecture"],
-            image_channels=len(read_channel_names(dataset_json)),
+            channel_names=tuple(str(channels[key]) for key in keys),
             input_channels=determine_num_input_channels(manager, settings, dataset_json),
             num_outputs=manager.get_label_manager(dataset_json).num_segmentation_heads,
             patch_size=tuple(int(n) for n in settings.patch_size),
             spacing=tuple(float(mm) for mm in settings.spacing)[-len(settings.patch_size) :],
             normalization_schemes=tuple(settings.normalization_schemes),
+            foreground_intensities=tuple(dict(intensities.get(key, {})) for key in keys),
         )

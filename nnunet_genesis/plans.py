@@ -171,7 +171,8 @@ class PlannedConfiguration:
             raise SetupError(
                 f"{flag} {fold}: there are {len(splits)} folds, 0 to {len(splits) - 1}",
                 where=splits_file,
-                mend=f"{flag} 0 ... {flag} {len(splits) - 1}",
+                mend=f"{flag} 0 ... {flag} {len(splits) - 1}; nnU-Net trains further ones on a random split: name the"
+                " validation cases of that in a list, --exclude FILE",
             )
         return [str(case) for case in splits[fold]["val"]]
 

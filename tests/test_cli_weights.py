@@ -68,7 +68,7 @@ def test_inspect_shows_a_transfer_and_the_plans_that_fit(
     assert "loaded 11 tensors, adapted 1, 100 % of the encoder's parameters" in said
     assert "adapted: encoder.stages.0.0.convs.0.conv.weight: input channels 4 to 1" in said
     assert "note: stage 1: stride [1, 2, 2] in the network, [2, 2, 2] where the weights were trained" in said
-    assert "note: spacing, mm 1, 1, 1 where the weights were trained, 3, 1, 1 here" in said
+    assert "note: spacing: 1 x 1 x 1 mm in pretraining, 3 x 1 x 1 mm here" in said
     assert "  100 %  -p nnUNetPlansLarger -c 3d_fullres" in said
     assert "refused  -p nnUNetResEncUNetLPlans -c 3d_fullres" in said
     refused = run(capsys, "inspect", file, "--into", "777", "-c", "3d_lowres", expect=1)
@@ -143,6 +143,19 @@ def test_a_file_that_names_a_function_as_its_network_is_refused(
     assert "names 'os.system', which is no layer or network" in said
     assert not trace.exists()
     assert not (tmp_path / "ours.pth").exists()
+
+
+def test_an_exported_second_stage_names_the_first_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours = tmp_path / "nnUNetTrainerGenesis__nnUNetPlans__3d_cascade_fullres"
+    (ours / "fold_0").mkdir(parents=True)
+    write_nnunet_v2(ours / "fold_0" / "checkpoint_final.pth", build(**PLAIN), describe(**PLAIN))
+    settings = {"architecture": describe(**PLAIN)}
+    configurations = {"3d_lowres": settings, "3d_cascade_fullres": {**settings, "previous_stage": "3d_lowres"}}
+    (ours / "plans.json").write_text(json.dumps({"plans_name": "nnUNetPlans", "configurations": configurations}))
+    (ours / "dataset.json").write_text("{}")
+    said = run(capsys, "export", ours, tmp_path / "out")
+    assert "-i IN -o OUT -prev_stage_predictions FIRST\n" in said
+    assert f"genesis export {tmp_path / 'nnUNetTrainerGenesis__nnUNetPlans__3d_lowres'} {tmp_path / 'out'}\n" in said
 
 
 def test_only_finished_models_of_ours_are_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -337,6 +337,22 @@ def test_broken_files_are_told(file: Path, tmp_path: Path) -> None:
         load_encoder(broken)
 
 
+def test_networks_are_found_where_they_were_moved_to(tmp_path: Path) -> None:
+    """Plans of nnU-Net before 2.4 name a module of dynamic_network_architectures that is gone."""
+    described = architecture()
+    name = described["network_class_name"].rsplit(".", 1)[-1]
+    moved = {**described, "network_class_name": f"dynamic_network_architectures.architectures.residual_unet.{name}"}
+    file = tmp_path / "checkpoint_final.pth"
+    weights = dict(build(described).state_dict())
+    content = {"format_version": checkpoint.FORMAT_VERSION, "architecture": moved}
+    checkpoint.write(file, {"network_weights": weights, "genesis": content})
+    assert load_encoder(file).channels == tuple(described["arch_kwargs"]["features_per_stage"])
+    unknown = {**moved, "network_class_name": "dynamic_network_architectures.architectures.residual_unet.Unknown"}
+    checkpoint.write(file, {"network_weights": weights, "genesis": {**content, "architecture": unknown}})
+    with pytest.raises(CheckpointError, match=r"residual_unet\.Unknown', which is no layer or network"):
+        load_encoder(file)
+
+
 @pytest.mark.parametrize("plans", [None, {"configurations": {"3d_fullres": {"patch_size": [16, 16, 16]}}}])
 def test_files_without_an_architecture_are_refused(tmp_path: Path, plans: dict[str, Any] | None) -> None:
     """Plain state dicts, and models of nnU-Net before 2.4."""

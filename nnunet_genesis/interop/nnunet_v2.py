@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KIND = "nnU-Net v2 model"
+_INTENSITIES_UNTIL_2_1 = "foreground_intensity_properties_by_modality"
 CITATION = "Isensee et al., nnU-Net, Nature Methods 18, 2021"
 
 
@@ -35,6 +36,9 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
     name = arguments.get("configuration")
     configuration = resolve_configuration(_mapping(plans.get("configurations")), name, file)
     channels = _mapping(dataset.get("channel_names", dataset.get("modality")))
+    intensities = _mapping(
+        plans.get("foreground_intensity_properties_per_channel") or plans.get(_INTENSITIES_UNTIL_2_1)
+    )
     facts = {
         "dataset": plans.get("dataset_name"),
         "plans": plans.get("plans_name"),
@@ -44,6 +48,7 @@ def convert(content: Mapping[str, Any], file: Path) -> SourceModel:
         "normalization_schemes": configuration.get("normalization_schemes"),
         "channel_names": [str(channels[key]) for key in sorted(channels, key=_channel_order)] or None,
         "num_input_channels": len(channels) or None,
+        "foreground_intensities": [intensities[key] for key in sorted(intensities, key=_channel_order)] or None,
         "trainer": content.get("trainer_name"),
         "epochs": content.get("current_epoch"),
         "citations": [CITATION],

@@ -160,13 +160,18 @@ def _open_model(folder: Path, folds: tuple[str, ...] | None, checkpoint_name: st
             mend=(f"-f {' '.join(trained)}, or " if trained else "")
             + f"nnUNetv2_train {dataset} {configuration} {missing[0]} -tr {trainer} -p {folder.name.split('__')[1]}",
         )
-    previous = _previous_stage(plans, folder)
+    previous = previous_stage_folder(plans, folder)
     return TrainedModel(
         folder, folds, checkpoint_name, None if previous is None else _open_model(previous, folds, checkpoint_name)
     )
 
 
-def _previous_stage(plans: dict[str, Any], folder: Path) -> Path | None:
+def previous_stage_folder(plans: dict[str, Any], folder: Path) -> Path | None:
+    """The model folder whose predictions a model of a cascade's second stage reads; None for any other.
+
+    Raises:
+        SetupError: If the plans cannot be used.
+    """
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunet_genesis.upstream import check_upstream

@@ -38,7 +38,7 @@ def describe_model(model: TrainedModel) -> dict[str, Any]:
             fold: {
                 "checkpoint": file.name,
                 "sha256": sha256_of_file(file),
-                "started_from": _tell_beginning(file.parent),
+                "started_from": _tell_beginning(file),
             }
             for fold, file in zip(model.folds, model.checkpoints, strict=True)
         },
@@ -80,6 +80,6 @@ def seen_test_cases(models: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(seen)
 
 
-def _tell_beginning(fold_folder: Path) -> dict[str, Any] | None:
-    told = read_initialization(fold_folder)
+def _tell_beginning(checkpoint: Path) -> dict[str, Any] | None:
+    told = read_initialization(checkpoint.parent, checkpoint)
     return told and {name: told[name] for name in _INITIALIZATION if name in told}

@@ -71,7 +71,9 @@ def _for_all_channels(told: list[Any], count: int) -> list[Any]:
 
 def _ct_differs(old: Any, new: Mapping[str, float]) -> bool:
     """Whether numbers that CT is clipped and scaled by differ; what a file does not tell is not compared."""
-    if not isinstance(old, dict) or not all(isinstance(old.get(name), (int, float)) for name in _CT_STATISTICS):
+    if not isinstance(old, dict) or not all(
+        isinstance(told.get(name), (int, float)) for told in (old, new) for name in _CT_STATISTICS
+    ):
         return False
     return any(abs(old[name] - new[name]) > INTENSITY_TOLERANCE * new["std"] for name in _CT_STATISTICS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_genesis import __version__
-from nnunet_genesis.errors import GenesisError
+from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.trainers.cpu_autocast import (
     CPU_AUTOCAST_VARIABLE,
     LossInSinglePrecision,
@@ -20,12 +19,19 @@ from nnunet_genesis.trainers.cpu_autocast import (
 )
 from nnunet_genesis.trainers.grammar import TrainerRecipe
 from nnunet_genesis.trainers.initial_weights import load_pretrained_weights
-from nnunet_genesis.trainers.initialization_record import INIT_FILE, read_initialization
+from nnunet_genesis.trainers.initialization_record import (
+    INIT_FILE,
+    RECORD_KEY,
+    read_initialization,
+    restore_init_file,
+    write_init_file,
+)
 from nnunet_genesis.trainers.leaks import Leaks, refuse_leaks
 from nnunet_genesis.trainers.rates import EpochRates, encoder_of, enter_epoch, group_parameters, set_trainable
 from nnunet_genesis.trainers.schedules import describe_schedule, summarise
 from nnunet_genesis.trainers.seeding import SEED_VARIABLE, Stream, number_batches, read_seed, seed_generators
 from nnunet_genesis.upstream import check_upstream
+from nnunet_genesis.weights_digest import weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +55,9 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
 
     recipe = TrainerRecipe("nnUNetTrainerGenesis")
     _weights_follow_from_nnunet_checkpoint = False
+    _nnunet_checkpoint: Path | None = None
+    _began_with: str | None = None
+    _record: dict[str, Any] | None = None
     _seed: int | None = None
     _cpu_autocast: torch.dtype | None = None
     network: torch.nn.Module
@@ -74,8 +83,9 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
         if not self.recipe.schedule.is_nnunets:
             self.initial_lr = self.recipe.schedule.peak
         continued = self._weights_follow_from_nnunet_checkpoint
-        began = (read_initialization(self.output_folder) or {}) if continued else {}
-        before = recorded if isinstance(recorded := began.get("seed"), int) else None
+        recorded = read_initialization(self.output_folder, self._nnunet_checkpoint) if continued else None
+        began = recorded or {}
+        before = seed if isinstance(seed := began.get("seed"), int) else None
         self._seed = read_seed() if read_seed() is not None else before
         if self._seed is not None:
             seed_generators(self._seed, Stream.INITIAL_WEIGHTS)
@@ -93,7 +103,7 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             if began and began.get("cpu_autocast") is None:
                 self._log("WARNING: this run began in single precision.")
         if continued:
-            self._go_on(began)
+            self._go_on(recorded)
         else:
             self._start()
         self._log(f"schedule: {summarise(self.recipe.schedule, self.num_epochs)}")
@@ -101,10 +111,9 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             self._log(_FROZEN_WARNING)
         seed = f"{self._seed}" if self._seed is not None else f"none (export {SEED_VARIABLE}=0 makes a run repeatable)"
         self._log(f"seed: {seed}")
-        if before not in (None, self._seed):
-            self._log(
-                f"WARNING: this run began with seed {before}; its further batches are not those it would have had."
-            )
+        if recorded is not None and before != self._seed:
+            began_with = "without a seed" if before is None else f"with seed {before}"
+            self._log(f"WARNING: this run began {began_with}; its further batches are not those it would have had.")
 
     def _start(self) -> None:
         if self.recipe.scratch:
@@ -112,14 +121,29 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
         else:
             record, lines = load_pretrained_weights(self, full=self.recipe.full)
         self._record_initialization(record)
+        self._began_with = weights_digest(self.network.state_dict())
         for line in lines:
             self._log(line)
 
-    def _go_on(self, began: dict[str, Any]) -> None:
-        """Say again what these weights began from and had seen: who types ``--c`` may expect another beginning."""
-        if began.get("file"):
-            self._log(f"this training began from {began['file']}")
-        leaks = Leaks.from_record(began)
+    def _go_on(self, began: dict[str, Any] | None) -> None:
+        """Say again what these weights began from and had seen: who types ``--c`` may expect another beginning.
+
+        Raises:
+            SetupError: If they had seen, or may have seen, what a training is refused for.
+        """
+        if began is None:
+            self._log(
+                f"WARNING: neither the checkpoint nor {INIT_FILE} says how this training began, nor by what seed."
+            )
+            unknown = "how this training began is not recorded"
+            leaks = Leaks() if self.recipe.scratch else Leaks(unchecked=[unknown])
+        else:
+            self._record = began
+            if self.local_rank == 0 and (line := restore_init_file(self.output_folder, began)) is not None:
+                self._log(line)
+            leaks = Leaks.from_record(began)
+            if began.get("file"):
+                self._log(f"this training began from {began['file']}")
         refuse_leaks(leaks, self.fold)
         for line in leaks.warnings(self.fold):
             self._log(line)
@@ -127,7 +151,12 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
     def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
         """Restore nnU-Net's own checkpoint (``--c``, ``--val``), which holds all weights."""
         self._weights_follow_from_nnunet_checkpoint = True
+        if isinstance(filename_or_checkpoint, str):
+            self._nnunet_checkpoint = Path(filename_or_checkpoint)
         super().load_checkpoint(filename_or_checkpoint)
+        self._began_with = None
+        if self._record is not None:  # checkpoints from before they held it
+            self.my_init_kwargs.setdefault(RECORD_KEY, self._record)
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """nnU-Net's own for its own schedule; else SGD with its settings and a group for each rate."""
@@ -146,6 +175,27 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
         # nnU-Net wraps the network for DDP next, which then waits for the gradients of what trains.
         set_trainable(encoder_of(self.network), trains=rates.settings(0).trains_encoder)
         return optimizer, rates
+
+    def on_train_start(self) -> None:
+        """nnU-Net's own, where the weights are still those that this training says it begins from.
+
+        Raises:
+            SystemExit: If something replaced them, as nnU-Net's ``-pretrained_weights`` does.
+        """
+        with self._errors_as_messages():
+            self._check_weights()
+        super().on_train_start()
+
+    def _check_weights(self) -> None:
+        if self._began_with is None or self._began_with == weights_digest(self.network.state_dict()):
+            return
+        raise SetupError(
+            "the weights were changed after this trainer had set them, as nnU-Net's -pretrained_weights does:"
+            f" {self.recipe.name} would not be what its name says, and {INIT_FILE} would name another beginning",
+            where=self.output_folder,
+            mend="export nnUNet_genesis_checkpoint=FILE, with a trainer that is no _scratch, in place of"
+            " -pretrained_weights FILE; or use that with -tr nnUNetTrainer",
+        )
 
     def on_train_epoch_start(self) -> None:
         """Set what trains, and the generators, by the number of the epoch alone."""
@@ -208,7 +258,7 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             "cpu_autocast": None if self._cpu_autocast is None else str(self._cpu_autocast).removeprefix("torch."),
             **record,
         }
-        Path(self.output_folder, INIT_FILE).write_text(json.dumps(record, indent=2) + "\n")
+        self._record = self.my_init_kwargs[RECORD_KEY] = write_init_file(self.output_folder, record)
 
     def _log(self, line: str) -> None:
         self.print_to_log_file(f"nnunet-genesis: {line}")

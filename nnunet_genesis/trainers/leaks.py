@@ -113,7 +113,7 @@ def find_leaks(
                     shapes={key.split(":")[0] for key in seen},
                 )
             except SetupError as error:
-                notes.append(f"{part}: {error.problem}")
+                notes.append(f"{part}: {error.problem} (to mend it: {error.mend})")
                 continue
             found |= {case for case, key in images.keys.items() if channel_keys(key) & seen}
             for case, why in sorted(images.unreadable.items())[:1]:
@@ -147,12 +147,19 @@ def refuse_leaks(leaks: Leaks, fold: int | str) -> None:
         )
     found = leaks.warnings(fold)
     if found:
-        # Fold "all" validates on what it trains on, and no flag excludes it.
-        flags = f"with --exclude-fold {fold}{without}" if fold != "all" else without.removeprefix(" and ") or "again"
         raise SetupError(
             f"{REFUSE_VARIABLE} is set, and:\n" + "\n".join(f"    {line.removeprefix('WARNING: ')}" for line in found),
-            mend=f"pretrain {flags}, or unset {REFUSE_VARIABLE}",
+            mend=f"{_mend(leaks, fold, without)}, or unset {REFUSE_VARIABLE}",
         )
+
+
+def _mend(leaks: Leaks, fold: int | str, without: str) -> str:
+    if not (leaks.validation or leaks.test):
+        # Another pretraining would not be found clean, either.
+        return f"mend what could not be checked and start again, or export {REFUSE_VARIABLE}={VALIDATION_FOUND}"
+    # Fold "all" validates on what it trains on, and no flag excludes it.
+    flags = f"with --exclude-fold {fold}{without}" if fold != "all" else without.removeprefix(" and ") or "again"
+    return f"pretrain {flags}"
 
 
 def _describe_unknown(facts: Mapping[str, Any], dataset_name: str) -> list[str]:

@@ -15,6 +15,8 @@ from nnunet_genesis.transfer.names import (
     first_convolutions,
     is_alias,
     is_head,
+    is_layer_within,
+    is_statistic,
     is_transposed,
     name_in_source,
     num_stages,
@@ -92,6 +94,15 @@ def refusal(
 ) -> TransferError | None:
     """Why a planned transfer must not be done; None if it may. Arguments are those of `load_weights`."""
     nothing = not (report.loaded or report.adapted)
+    if report.skipped and not allow_partial and minimum_share > 0:
+        return TransferError(
+            f"the file ({source.kind}) has {len(report.skipped)} tensors in stages of the encoder where this"
+            f" {type(network).__name__} has no such layers (the first is {report.skipped[0]}): without them the layers"
+            " behind compute something else; nothing was loaded",
+            where=source.file,
+            mend="use plans with as many convolutions or blocks per stage as the file (genesis inspect FILE), or accept"
+            " less: export nnUNet_genesis_allow_partial=1",
+        )
     first_is_random = not first_convolutions(dict(network.named_parameters())).isdisjoint(report.unmatched)
     too_little = first_is_random or report.encoder_share < minimum_share
     if not nothing and (allow_partial or not too_little):
@@ -195,6 +206,11 @@ def plan_transfer(
     report.dropped.extend(
         name for name in source.weights if _belongs(name, part) and name not in used and not is_alias(name)
     )
+    report.skipped.extend(name for name in report.dropped if is_layer_within(name, stages))
+    if any(is_statistic(name) for name in report.dropped):
+        report.notes.append(
+            "the file normalises by running statistics (batch normalisation), the network does not: features are others"
+        )
     return values, report
 
 

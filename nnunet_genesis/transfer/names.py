@@ -74,6 +74,17 @@ def num_stages(names: Iterable[str]) -> int:
     return max((int(found[1]) + 1 for found in map(_ENCODER_STAGE.match, names) if found), default=0)
 
 
+def is_statistic(name: str) -> bool:
+    """Whether a tensor is a running statistic of a normalisation, not a parameter."""
+    return name.endswith((".running_mean", ".running_var", ".num_batches_tracked"))
+
+
+def is_layer_within(name: str, stages: int) -> bool:
+    """Whether a tensor is a parameter of the first `stages` stages of the encoder."""
+    found = _ENCODER_STAGE.match(name)
+    return found is not None and int(found[1]) < stages and not is_statistic(name)
+
+
 def name_in_source(name: str, target_stages: int, source_stages: int) -> str:
     """Name of the source tensor that does the same job.
 

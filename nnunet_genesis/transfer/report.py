@@ -22,6 +22,7 @@ class TransferReport:
         unmatched: Name of a tensor that should have been filled to the reason why it was not.
         left: Names of tensors that are not transferred and keep nnU-Net's initialisation.
         dropped: Names of source tensors of the transferred part that the target has no place for.
+        skipped: Those of `dropped` that are layers of a stage which the target has.
         notes: Differences that no tensor shows, e.g. strides.
         num_parameters: Scalars in every group: ``loaded``, ``adapted``, ``unmatched``, ``left``.
         encoder_parameters: The same for the encoder alone.
@@ -33,6 +34,7 @@ class TransferReport:
     unmatched: dict[str, str] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     num_parameters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(GROUPS, 0))
     encoder_parameters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(GROUPS, 0))

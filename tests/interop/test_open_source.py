@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,7 +80,7 @@ def test_ours_of_a_newer_version_and_without_checksum(file: Path) -> None:
     checkpoint.write(file, genesis_content(plain_weights()))
     assert len(open_source(file).weights) == len(without_aliases(plain_weights()))
     checkpoint.write(file, genesis_content(plain_weights(), format_version=99))
-    with pytest.raises(CheckpointError, match=r"format version 99 is unknown[\s\S]*pip install --upgrade"):
+    with pytest.raises(CheckpointError, match=r"format version 99 is unknown[\s\S]*update nnunet-genesis"):
         open_source(file)
 
 
@@ -107,6 +108,18 @@ def test_nnunet_v2(file: Path, configuration: str, patch: list[int]) -> None:
     network = build_network(source.architecture, 1, 3)
     missing = network.load_state_dict(dict(source.weights), strict=False).missing_keys
     assert without_aliases(dict.fromkeys(missing, torch.ones(1))) == {}
+
+
+@pytest.mark.parametrize("kind", ["per_channel", "by_modality"])
+def test_what_ct_is_clipped_and_scaled_by_is_read_from_the_plans(file: Path, kind: str) -> None:
+    content = nnunet_v2_content()
+    statistics = {"mean": np.float64(99.5), "std": 37.1, "percentile_00_5": -18.0, "percentile_99_5": 204.0}
+    content["init_args"]["plans"][f"foreground_intensity_properties_{kind}"] = {
+        "1": {**statistics, "std": 1.0},
+        "0": statistics,
+    }
+    torch.save(content, file)
+    assert open_source(file).facts["foreground_intensities"] == [statistics, {**statistics, "std": 1.0}]
 
 
 def test_nnunet_v2_with_plans_that_do_not_tell(file: Path) -> None:

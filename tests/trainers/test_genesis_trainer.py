@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -47,14 +48,17 @@ def make_trainer(tokens: str, network: nn.Module | None = None) -> Any:
     return trainer
 
 
-def test_a_continued_training_says_again_what_its_beginning_had_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_continued_training_says_again_what_its_beginning_had_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(REFUSE_VARIABLE, raising=False)
     lines: list[str] = []
     trainer = make_trainer("")
-    trainer.fold, trainer.print_to_log_file = 0, lambda line, **_: lines.append(line)
+    trainer.fold, trainer.output_folder = 0, str(tmp_path)
+    trainer.print_to_log_file = lambda line, **_: lines.append(line)
     trainer._go_on({"initialization": "scratch"})
-    trainer._go_on({})
     assert lines == []
+    (tmp_path / INIT_FILE).unlink()
     began = {
         "file": "/pretraining/checkpoint_final.pth",
         "validation_cases_seen_in_pretraining": ["case_1"],
@@ -67,6 +71,21 @@ def test_a_continued_training_says_again_what_its_beginning_had_seen(monkeypatch
     monkeypatch.setenv(REFUSE_VARIABLE, "1")
     with pytest.raises(SetupError, match="saw 1 validation case"):
         trainer._go_on(began)
+
+
+def test_a_beginning_that_is_not_recorded_is_told_and_refused_where_leaks_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(REFUSE_VARIABLE, raising=False)
+    for tokens, refused in (("", True), ("_scratch", False)):
+        lines: list[str] = []
+        trainer = make_trainer(tokens)
+        trainer.fold, trainer.print_to_log_file = 0, lambda line, to=lines, **_: to.append(line)
+        trainer._go_on(None)
+        assert "WARNING: neither the checkpoint nor genesis_init.json says how this training began" in lines[0]
+        assert len(lines) == 1 + refused
+        with monkeypatch.context() as environment:
+            environment.setenv(REFUSE_VARIABLE, "1")
+            with pytest.raises(SetupError, match="is not recorded") if refused else nullcontext():
+                trainer._go_on(None)
 
 
 def enter_epochs(trainer: Any, count: int) -> list[bool]:

@@ -183,7 +183,7 @@ def test_a_broken_image_hides_no_leak_and_is_told(raw: Path, tmp_path: Path, dam
     assert told == "" if damage == "junk of a Mac" else expected[damage] in told
 
 
-@pytest.mark.parametrize("leaks", [Leaks(["a"]), Leaks(test=["b"]), Leaks(unchecked=["no raw images"])])
+@pytest.mark.parametrize("leaks", [Leaks(["a"]), Leaks(test=["b"]), Leaks(["a"], unchecked=["no raw images"])])
 def test_benchmarks_can_have_leaks_refused(monkeypatch: pytest.MonkeyPatch, leaks: Leaks) -> None:
     monkeypatch.delenv(REFUSE_VARIABLE, raising=False)
     refuse_leaks(leaks, 2)
@@ -199,6 +199,18 @@ def test_benchmarks_can_have_leaks_refused(monkeypatch: pytest.MonkeyPatch, leak
     monkeypatch.setenv(REFUSE_VARIABLE, "yes")
     with pytest.raises(SetupError, match="nnUNet_genesis_refuse_leaks is 'yes'"):
         refuse_leaks(Leaks(), 2)
+
+
+def test_what_could_not_be_checked_is_mended_by_no_other_pretraining(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    monkeypatch.setenv(REFUSE_VARIABLE, "1")
+    leaks = find(tmp_path, facts_of("Dataset900_Archive", key(SCANS["prostate_2"])), "prostate_2")
+    with pytest.raises(SetupError, match=r"to mend it: export nnUNet_raw=") as raised:
+        refuse_leaks(leaks, 2)
+    assert "mend what could not be checked and start again" in str(raised.value.mend)
+    assert "--exclude-fold" not in str(raised.value)
 
 
 @pytest.mark.parametrize("leaks", [Leaks(["a"]), Leaks(unchecked=["no raw images"])])

@@ -26,6 +26,7 @@ def describe(
     strides: Sequence[Sequence[int]] | None = None,
     blocks: Sequence[int] | None = None,
     decoder_blocks: int = 1,
+    norm: str = "instancenorm.InstanceNorm",
 ) -> dict[str, Any]:
     """The ``architecture`` entry of plans."""
     stages = len(features)
@@ -41,7 +42,7 @@ def describe(
             "n_blocks_per_stage" if residual else "n_conv_per_stage": list(blocks or [1] * stages),
             "n_conv_per_stage_decoder": [decoder_blocks] * (stages - 1),
             "conv_bias": True,
-            "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{dim}d",
+            "norm_op": f"torch.nn.modules.{norm}{dim}d",
             "norm_op_kwargs": {"eps": 1e-5, "affine": True},
             "dropout_op": None,
             "dropout_op_kwargs": None,

@@ -114,6 +114,25 @@ def test_a_stem_and_a_first_block_are_not_the_same_layer() -> None:
         load_weights(target, source_of(without_stem), minimum_share=0)
 
 
+@pytest.mark.parametrize("residual", [False, True])
+def test_layers_of_the_file_are_not_left_out_within_a_stage(residual: bool) -> None:
+    source, target = build(residual=residual, blocks=(2, 2, 2)), build(residual=residual, seed=1)
+    before = snapshot(target)
+    with pytest.raises(TransferError, match=r"has no such layers \(the first is encoder\.stages\.0\."):
+        load_weights(target, source_of(source))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in snapshot(target).items())
+    report = load_weights(target, source_of(source), allow_partial=True)
+    assert report.encoder_share == 1
+    assert report.skipped == report.dropped
+    assert report.summary_lines()[-1].startswith("in the file but not in the network: encoder.stages.0.")
+
+
+def test_running_statistics_without_a_place_are_told() -> None:
+    report = load_weights(build(), source_of(build(norm="batchnorm.BatchNorm")))
+    assert report.skipped == []
+    assert "note: the file normalises by running statistics" in "\n".join(report.summary_lines())
+
+
 def test_a_shallower_network_takes_the_first_stages_and_the_decoder_of_the_same_resolution() -> None:
     source, target = build(features=(4, 8, 16, 32)), build(features=(4, 8, 16), seed=1)
     report = load_weights(target, source_of(source), part="full")
