@@ -87,10 +87,12 @@ PRETEXT_FLAGS = (
     ),
     PretextFlag(
         "--modality",
-        {"universal-model": "universal_model.modality"},
+        # With any pretext, --source-weights modality draws by it.
+        dict.fromkeys(("universal-model", *PRETEXTS), "universal_model.modality"),
         str,
         "SOURCE=NAME",
-        "modality of a pool or dataset, e.g. chest_ct=CT (default: the channels' names; pools have none)",
+        "modality of a pool or dataset, e.g. chest_ct=CT (default: the channels' names; pools have none); for"
+        " universal-model, and for --source-weights modality",
         nargs="+",
         extends=True,
     ),

@@ -16,7 +16,7 @@ from nnunet_genesis.pretraining.source_folders import OWN_CASES
 from nnunet_genesis.pretraining.sources import qualified
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nnunet_genesis.config import PretrainingConfig
     from nnunet_genesis.plans import PlannedConfiguration
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.sources import Source
 
 NNUNET_CITATION = "Isensee et al., nnU-Net, Nature Methods 18, 2021"
+_OF_SCANS = ("scans", "sources", "excluded_cases")
 _PACKAGES = (
     "nnunetv2",
     "dynamic_network_architectures",
@@ -97,6 +98,18 @@ def describe_run(
         "torchrun_id": os.environ.get(TORCHRUN_ID_VARIABLE),
         "citations": [*pretext.citations, NNUNET_CITATION],
     }
+
+
+def keep_known_scans(description: dict[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """What a continued run says of its scans: all that was known of them before, also where raw images are gone since.
+
+    Args:
+        description: From `describe_run`, of the same cases.
+        earlier: The ``genesis`` entry of the checkpoint that the run is continued from.
+    """
+    if len(earlier.get("scans", ())) < len(description["scans"]):
+        return description
+    return {**description, **{name: earlier[name] for name in _OF_SCANS if name in earlier}}
 
 
 def nnssl_adaptation_plan(planned: PlannedConfiguration) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from nnunet_genesis.pretraining.monitor import LOGGER, Monitor, start_logging, s
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork, build_pretext_network
 from nnunet_genesis.pretraining.pretexts import build_pretext, check_pretext, prepare_pretext
 from nnunet_genesis.pretraining.processes import count_processes, is_first_process
-from nnunet_genesis.pretraining.provenance import describe_run, nnssl_adaptation_plan
+from nnunet_genesis.pretraining.provenance import describe_run, keep_known_scans, nnssl_adaptation_plan
 from nnunet_genesis.pretraining.quarantine import Quarantine
 from nnunet_genesis.pretraining.rank_watch import RankWatch
 from nnunet_genesis.pretraining.run_files import (
@@ -233,6 +233,7 @@ def _run(
     network = build_pretext_network(learned, pretext, config.seed)
     if resumed is not None:
         check_same_data(resumed["genesis"], description, options.output / checkpoint.LATEST_NAME)
+        description = keep_known_scans(description, resumed["genesis"])
         check_same_heads(network, resumed["training_state"], options.output / checkpoint.LATEST_NAME)
     wrapped, optimizer = _set_up(fabric, network, config, options.device)
     state = TrainingState(step=0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.pretraining.exclusion_list import SCAN_PREFIX
-from nnunet_genesis.pretraining.modalities import modalities_of, parse_modalities
+from nnunet_genesis.pretraining.modalities import is_guessed, modalities_of, parse_modalities
 from nnunet_genesis.pretraining.source_folders import OWN_CASES, SourceFolder
 from nnunet_genesis.pretraining.source_index import open_index
 from nnunet_genesis.pretraining.split import draw_validation_cases
@@ -124,9 +124,14 @@ def open_sources(
                 mask[number] = True
                 seen |= keys_with_channels
         kept.append((folder, index.select(mask), tuple(excluded), tuple(repeated)))
-    sources = [_split(*entry, config=config, earlier=earlier) for entry in kept if len(entry[1])]
-    for folder, index, _, _ in kept:
-        if not len(index):
+    sources = []
+    for entry in kept:
+        folder, index, *_ = entry
+        source = _split(*entry, config=config, earlier=earlier) if len(index) else None
+        # A continued run may find cases where there were none when it began.
+        if source is not None and (len(source.train) or len(source.validation)):
+            sources.append(source)
+        else:
             LOGGER.warning("%s %s: no case is left to learn from", folder.kind, folder.name)
     cases = sum(len(source.train) + len(source.validation) for source in sources)
     if not any(len(source.validation) for source in sources):
@@ -140,7 +145,17 @@ def open_sources(
             mend=f"add images and run nnUNetv2_plan_and_preprocess -d {int(planned.dataset_name[7:10])},"
             " or add unlabeled scans with genesis preprocess-unlabeled and name them with --pools",
         )
-    modalities = modalities_of(folders, parse_modalities(config.universal_model.modality))
+    told = parse_modalities(config.universal_model.modality)
+    modalities = modalities_of(folders, told)
+    used_names = {source.name for source in sources}
+    guessed = [folder.name for folder in folders if is_guessed(folder, told) and folder.name in used_names]
+    if config.source_weights == "modality" and guessed and len(sources) > 1:
+        LOGGER.warning(
+            "--source-weights modality: nothing tells the modality of %s, and each counts as one of its own;"
+            " --modality %s (or MR, PET, ...) tells it",
+            ", ".join(guessed),
+            " ".join(f"{name}=CT" for name in guessed),
+        )
     chances = weigh(
         config.source_weights, [len(source.train) for source in sources], [modalities[one.name] for one in sources]
     )

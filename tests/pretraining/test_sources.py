@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from nnunet_genesis.config import PretrainingConfig
+from nnunet_genesis.config import SOURCE_WEIGHTS, PretrainingConfig, UniversalModelConfig
 from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining.exclusion_list import resolve_exclusions
@@ -299,6 +299,34 @@ def test_a_continued_run_keeps_to_its_cases_when_a_pool_grows(dataset: Path, cap
     assert after.train.identifiers.tolist() == before.train.identifiers.tolist()
     assert after.validation.identifiers.tolist() == before.validation.identifiers.tolist()
     assert "pool mr: 1 new case(s) are not used by a continued run" in caplog.text
+
+
+@pytest.mark.parametrize("rule", SOURCE_WEIGHTS)
+def test_a_continued_run_leaves_a_pool_out_that_had_nothing_when_it_began(dataset: Path, rule: str) -> None:
+    planned = load_planned_configuration(dataset.name)
+    copies = {f"copy_{number}": image for number, image in enumerate(list(CASES.values())[:3])}
+    write_pool(planned, "mr", copies)
+    config = PretrainingConfig(pretext="models-genesis", batch_size=2, pools=("mr",), source_weights=rule)
+    folders = find_source_folders(planned, config)
+    (before,) = open_sources(planned, config, folders, workers=1, show_progress=False)
+    earlier = {
+        "cases": dict.fromkeys(before.train.identifiers.tolist(), ""),
+        "validation_cases": dict.fromkeys(before.validation.identifiers.tolist(), ""),
+    }
+    write_pool(planned, "mr", {**copies, "new": OTHERS["scan_00"]})
+    (after,) = open_sources(planned, config, folders, workers=1, show_progress=False, earlier=earlier)
+    assert (names(after), after.chance) == (names(before), 1.0)
+
+
+@pytest.mark.parametrize("told", [(), ("mr=T1",)])
+def test_drawing_by_modality_says_where_a_pools_name_stands_for_it(
+    dataset: Path, caplog: pytest.LogCaptureFixture, told: tuple[str, ...]
+) -> None:
+    planned = load_planned_configuration(dataset.name)
+    write_pool(planned, "mr", OTHERS)
+    open_all(planned, pools=("mr",), source_weights="modality", universal_model=UniversalModelConfig(modality=told))
+    warned = "nothing tells the modality of mr, and each counts as one of its own; --modality mr=CT" in caplog.text
+    assert warned == (not told)
 
 
 def test_a_continued_run_keeps_a_case_that_a_new_one_equals(dataset: Path) -> None:
