@@ -30,6 +30,7 @@ from nnunet_genesis.pretraining.processes import (
     may_be_restarted,
 )
 from nnunet_genesis.pretraining.saving import DEFAULT_MINUTES
+from nnunet_genesis.screen import unfailing_screen
 from nnunet_genesis.storage import cannot_write, storage_error
 
 if TYPE_CHECKING:
@@ -42,14 +43,16 @@ EXIT_ERROR = 1
 def pretrain(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``genesis-pretrain-nnunet``."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _pretrain_parser().parse_args(given)
-    _exit_with(lambda: _pretrain(options, given))
+    with unfailing_screen(results_too=True):
+        options = _pretrain_parser().parse_args(given)
+        _exit_with(lambda: _pretrain(options, given))
 
 
 def genesis(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``genesis``."""
-    options = _genesis_parser().parse_args(arguments)
-    _exit_with(lambda: options.action(options))
+    with unfailing_screen(results_too=False):
+        options = _genesis_parser().parse_args(arguments)
+        _exit_with(lambda: options.action(options))
 
 
 def _exit_with(action: Callable[[], int]) -> None:
