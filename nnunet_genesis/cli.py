@@ -74,8 +74,18 @@ def _exit_with(action: Callable[[], int]) -> None:
     sys.exit(code)
 
 
+class _ExactParser(argparse.ArgumentParser):
+    """Takes flags as they are written here only: printed commands leave some out, which they find by their names.
+
+    Parsers of subcommands are of the same class.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+
 def _pretrain_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _ExactParser(
         prog="genesis-pretrain-nnunet",
         description="Pretrain the network of your nnU-Net plans on preprocessed images, without labels."
         " Then: nnUNetv2_train DATASET CONFIGURATION FOLD -tr nnUNetTrainerGenesis",
@@ -119,7 +129,7 @@ def _pretrain_parser() -> argparse.ArgumentParser:
 
 
 def _genesis_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="genesis", description="Tools of nnunet-genesis.")
+    parser = _ExactParser(prog="genesis", description="Tools of nnunet-genesis.")
     parser.add_argument("--version", action="version", version=f"nnunet-genesis {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser(

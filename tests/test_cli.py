@@ -15,12 +15,13 @@ from nnunet_genesis import checkpoint
 from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining import run
 from nnunet_genesis.pretraining.interruption import StoppedEarly
-from tests.commands import pretrain
+from tests.commands import genesis, pretrain
 from tests.pools import write_pool
 from tests.preprocessed import DATASET, smooth_cases, write_dataset
 from tests.tensorboard_events import recorded_epochs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 RUN = ["777", "-device", "cpu", "-np", "0", "--epochs", "2", "--iterations-per-epoch", "2", "--seed", "3"]
@@ -315,3 +316,11 @@ def test_curves_of_a_replaced_run_are_gone(dataset: Path, tmp_path: Path) -> Non
     assert recorded_epochs(output_folder(tmp_path) / "tensorboard") == [2, 4]
     assert pretrain(*RUN, "--overwrite", "--epochs", "1") == 0
     assert recorded_epochs(output_folder(tmp_path) / "tensorboard") == [2]
+
+
+@pytest.mark.parametrize(("command", "flag"), [(pretrain, "--overw"), (pretrain, "--out"), (genesis, "--see")])
+def test_flags_are_not_abbreviated(capsys: pytest.CaptureFixture[str], command: Callable[..., int], flag: str) -> None:
+    """Printed commands leave out --overwrite, which they know by its name only."""
+    subcommand = ["preview"] if command is genesis else []
+    assert command(*subcommand, "777", flag, "3") == 2
+    assert f"unrecognized arguments: {flag}" in capsys.readouterr().err
