@@ -26,3 +26,8 @@ def test_expected_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert progress_bar.expected_end(1000.0, done=5, left=0) == "Thu 22:30"
     assert progress_bar.expected_end(1000.0, done=5, left=10) == "Thu 22:50"
     assert progress_bar.expected_end(1000.0, done=1, left=12) == "Fri 00:30"
+    in_an_hour = 6
+    assert progress_bar.expected_end(1000.0, done=1, left=6 * 24 * in_an_hour - 1) == "Wed 22:20"
+    assert progress_bar.expected_end(1000.0, done=1, left=6 * 24 * in_an_hour) == "Wed 07 Jan 22:30"
+    assert progress_bar.expected_end(1000.0, done=1, left=8 * 24 * in_an_hour) == "Fri 09 Jan 22:30"
+    assert progress_bar.expected_end(1000.0, done=1, left=29 * 24 * in_an_hour) == "Fri 30 Jan 22:30"
