@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -24,10 +23,11 @@ from nnunet_genesis.config import DEFAULT_PRETEXT, OPTIMIZERS, PRECISIONS
 from nnunet_genesis.errors import GenesisError, SetupError
 from nnunet_genesis.pretraining.interruption import EXIT_INTERRUPTED, EXIT_REQUEUE, StoppedEarly, StopRequest
 from nnunet_genesis.pretraining.processes import (
-    TORCHRUN_ID_VARIABLE,
     is_first_process,
     loader_workers,
     may_be_restarted,
+    same_launcher,
+    torchrun_name,
 )
 from nnunet_genesis.pretraining.saving import DEFAULT_MINUTES
 from nnunet_genesis.screen import unfailing_screen
@@ -171,7 +171,7 @@ def _pretrain(options: argparse.Namespace, given: list[str]) -> int:
         except StoppedEarly:
             # The results that --overwrite gives up may still be there, and --c would go on with them.
             again = shlex.join(["genesis-pretrain-nnunet", *given]) if options.overwrite else command
-            sys.stderr.write(f"stopped before the first step; begin again with:\n  {again}\n")
+            sys.stderr.write(f"stopped before the first step; begin again{same_launcher()} with:\n  {again}\n")
             return stop.exit_code
     # The launcher takes any other code of a process that it started for a crash, and would kill the others.
     return 0 if finished or not is_first else stop.exit_code
@@ -187,7 +187,7 @@ def _run_pretraining(options: argparse.Namespace, command: str, stop: StopReques
     pretext = options.pretext or DEFAULT_PRETEXT
     output = options.output or planned.pretraining_folder(pretext, options.exclude_fold)
     workers = choose_workers(options.workers, loader_workers(options.num_gpus))
-    if may_be_restarted() and was_begun_by(output, os.environ[TORCHRUN_ID_VARIABLE]):
+    if may_be_restarted() and was_begun_by(output, torchrun_name()):
         options.continue_run, options.overwrite = True, False
     if options.continue_run:
         stored = stored_config(output)

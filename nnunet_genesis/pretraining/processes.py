@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from datetime import timedelta
+from pathlib import Path
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.machine import count_cores
@@ -13,6 +15,8 @@ LONGEST_WAIT = timedelta(hours=24)
 torch's own limits are 10 minutes (NCCL) and 30; that a process has died, `RankWatch` tells within a minute."""
 TORCHRUN_ID_VARIABLE = "TORCHELASTIC_RUN_ID"
 """Set by torchrun, to the id of the run."""
+TORCHRUN_WITHOUT_ID = "none"
+"""What torchrun sets where it was given no ``--rdzv_id``: all such runs have it in common."""
 
 
 def count_processes(num_devices: int) -> tuple[int, int]:
@@ -35,6 +39,24 @@ def may_be_restarted() -> bool:
     Its count of restarts does not tell: on several hosts, it counts those alone that the own host's processes caused.
     """
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+
+
+def torchrun_name() -> str | None:
+    """What only one torchrun has, through all of its restarts; None without torchrun.
+
+    Its id, or where it was given none the folder for logs that it made up on this host: others must not share it.
+    """
+    name = os.environ.get(TORCHRUN_ID_VARIABLE)
+    if name != TORCHRUN_WITHOUT_ID:
+        return name
+    # FOLDER/attempt_0/RANK/error.json; empty or missing where torchrun was told to keep no logs.
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE", "")
+    return f"{socket.gethostname()}:{Path(file).parents[2]}" if file.count("/") > 2 else None
+
+
+def same_launcher() -> str:
+    """Said with a command that must be started like this process was; empty where nothing started it."""
+    return ", by the same launcher as before," if TORCHRUN_ID_VARIABLE in os.environ else ""
 
 
 def is_first_process() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis import __version__
 from nnunet_genesis.checkpoint import FORMAT_VERSION
 from nnunet_genesis.plain_values import plain
-from nnunet_genesis.pretraining.processes import TORCHRUN_ID_VARIABLE
+from nnunet_genesis.pretraining.processes import torchrun_name
 from nnunet_genesis.pretraining.source_folders import OWN_CASES
 from nnunet_genesis.pretraining.sources import qualified
 
@@ -95,7 +94,7 @@ def describe_run(
             **{name: version(name) for name in _PACKAGES},
         },
         "seed": config.seed,
-        "torchrun_id": os.environ.get(TORCHRUN_ID_VARIABLE),
+        "torchrun": torchrun_name(),
         "citations": [*pretext.citations, NNUNET_CITATION],
     }
 

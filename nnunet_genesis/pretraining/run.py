@@ -31,7 +31,7 @@ from nnunet_genesis.pretraining.loop import (
 from nnunet_genesis.pretraining.monitor import LOGGER, Monitor, start_logging, stop_logging
 from nnunet_genesis.pretraining.pretext_network import PretextNetwork, build_pretext_network
 from nnunet_genesis.pretraining.pretexts import build_pretext, check_pretext, prepare_pretext
-from nnunet_genesis.pretraining.processes import count_processes, is_first_process
+from nnunet_genesis.pretraining.processes import count_processes, is_first_process, same_launcher
 from nnunet_genesis.pretraining.provenance import describe_run, keep_known_scans, nnssl_adaptation_plan
 from nnunet_genesis.pretraining.quarantine import Quarantine
 from nnunet_genesis.pretraining.rank_watch import RankWatch
@@ -319,7 +319,13 @@ def _run(
             file = files.write_final(network.network, progress_entry(state, baselines))
         LOGGER.info("finished: %s", file)
     elif not finished:
-        LOGGER.info("stopped after step %d of %d; continue with:\n  %s", state.step, total_steps, options.command)
+        LOGGER.info(
+            "stopped after step %d of %d; continue%s with:\n  %s",
+            state.step,
+            total_steps,
+            same_launcher(),
+            options.command,
+        )
     return finished
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -82,14 +81,9 @@ def stored_config(folder: Path) -> dict[str, Any] | None:
     return None if genesis is None else dict(genesis["config"])
 
 
-def was_begun_by(folder: Path, torchrun_id: str) -> bool:
-    """Whether the run in a folder was begun under a torchrun of this id.
-
-    torchrun's "none" stands for no id: then only the host on which a process failed knows of a restart.
-    """
-    if torchrun_id == "none" and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
-        return False
-    return (_stored(folder) or {}).get("torchrun_id") == torchrun_id
+def was_begun_by(folder: Path, torchrun: str | None) -> bool:
+    """Whether the run in a folder was begun under a torchrun of this `processes.torchrun_name`."""
+    return torchrun is not None and (_stored(folder) or {}).get("torchrun") == torchrun
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:

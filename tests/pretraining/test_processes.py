@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from nnunet_genesis.pretraining.processes import is_first_process, loader_workers, preprocessing_workers
+from nnunet_genesis.pretraining.processes import (
+    is_first_process,
+    loader_workers,
+    preprocessing_workers,
+    same_launcher,
+    torchrun_name,
+)
+from nnunet_genesis.pretraining.run_files import was_begun_by
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -53,3 +65,32 @@ def test_the_first_process_of_a_run(
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     assert is_first_process() is is_first
+
+
+@pytest.mark.parametrize(
+    ("run_id", "error_file", "name"),
+    [
+        (None, "/logs/none_k2x/attempt_0/1/error.json", None),
+        ("17", "/logs/17_k2x/attempt_0/1/error.json", "17"),
+        ("none", "/logs/none_k2x/attempt_1/0/error.json", "node7:/logs/none_k2x"),
+        ("none", "", None),  # told to keep no logs: nothing tells it from others
+        ("none", None, None),
+    ],
+)
+def test_names_of_torchruns(
+    monkeypatch: pytest.MonkeyPatch, run_id: str | None, error_file: str | None, name: str | None
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "node7")
+    for variable, value in (("TORCHELASTIC_RUN_ID", run_id), ("TORCHELASTIC_ERROR_FILE", error_file)):
+        if value is None:
+            monkeypatch.delenv(variable, raising=False)
+        else:
+            monkeypatch.setenv(variable, value)
+    assert torchrun_name() == name
+    assert bool(same_launcher()) == (run_id is not None)
+
+
+def test_a_run_without_torchrun_was_begun_by_none(tmp_path: Path) -> None:
+    """Neither where there is nothing, nor where torchrun cannot be told from others."""
+    assert not was_begun_by(tmp_path, "17")
+    assert not was_begun_by(tmp_path, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from contextlib import contextmanager, suppress
@@ -152,6 +153,34 @@ def test_torchrun_restarts_from_the_checkpoint(workspace: Workspace, effort: Eff
     effort.record(
         "torchrun_restart", {"killed after epoch": 3, "seconds to the end of a further epoch": round(seconds, 1)}
     )
+
+
+WHO_STARTED_ME = """
+import os, sys
+from nnunet_genesis.pretraining.processes import torchrun_name
+attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+print(attempt, os.environ["TORCHELASTIC_RUN_ID"], torchrun_name(), flush=True)
+sys.exit(attempt == "0")
+"""
+"""A process that fails once."""
+
+
+def test_restarted_processes_know_their_torchrun_from_others_without_an_id(tmp_path: Path) -> None:
+    """All that were given no id have the same one; a restart took a finished run of yesterday for its own."""
+    (tmp_path / "fails_once.py").write_text(WHO_STARTED_ME)
+    names = []
+    for _ in range(2):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+        where = ("--rdzv_backend", "c10d", "--rdzv_endpoint", endpoint, "--nproc_per_node", "1", "--max-restarts", "1")
+        command = [str(SCRIPTS / "torchrun"), *where, str(tmp_path / "fails_once.py")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        first, second = (line.split() for line in done.stdout.splitlines())
+        assert first[:2] == ["0", "none"]
+        assert second == ["1", *first[1:]]
+        names.append(first[2])
+    assert names[0] != names[1]
 
 
 @contextmanager
