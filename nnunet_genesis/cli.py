@@ -75,9 +75,9 @@ def _exit_with(action: Callable[[], int]) -> None:
 
 
 class _ExactParser(argparse.ArgumentParser):
-    """Takes flags as they are written here only: printed commands leave some out, which they find by their names.
+    """Takes ``--flags`` as they are written here only: printed commands leave some out, which they find by their names.
 
-    Parsers of subcommands are of the same class.
+    Parsers of subcommands are of the same class. Flags with one dash (``-device``) may be shortened; none is left out.
     """
 
     def __init__(self, **settings: Any) -> None:

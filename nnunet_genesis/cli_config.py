@@ -58,6 +58,15 @@ def resolve_config(
     explicit |= resolve_sources(options, planned)
     if stored is not None:
         return PretrainingConfig.from_dict({**stored, **explicit})
+    if (
+        pretext != "universal-model"
+        and getattr(options, "pretext_modality", None)
+        and options.source_weights != "modality"
+    ):
+        raise SetupError(
+            f"--modality changes nothing with --pretext {pretext} and without --source-weights modality",
+            mend="--source-weights modality, or leave --modality out",
+        )
     processes = math.prod(count_processes(options.num_gpus))
     # The plans' batch, rounded up to what the processes can share.
     batch_size = math.ceil(planned.batch_size / processes) * processes

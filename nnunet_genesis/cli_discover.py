@@ -38,7 +38,7 @@ def add_discover_command(commands: Any) -> None:
     )
     add("--seed", type=int, default=0, help="default: 0")
     add("--val-fraction", type=float, default=0.1, help="share of the cases held out for validation (default: 0.1)")
-    add_setting_flags(parser, ("--classes", "--features"))
+    add_setting_flags(parser, ("--classes", "--features", "--modality"))
     add_source_flags(parser)
     add("--output", type=Path, help="output folder of the pretraining (default: inside nnUNet_results/DATASET)")
     parser.set_defaults(action=_discover, pretext=PRETEXT, num_gpus=1)

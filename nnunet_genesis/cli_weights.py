@@ -90,7 +90,8 @@ def _export(options: argparse.Namespace) -> int:
     folds = " ".join(sorted(fold.name.removeprefix("fold_") for fold in target.glob("fold_*")))
     lines = [str(target), f"nnUNetv2_predict_from_modelfolder -m {shlex.quote(str(target))} -f {folds} -i IN -o OUT"]
     first = None
-    with suppress(SetupError):  # plans that nnU-Net cannot use, which it tells itself
+    # Plans that nnU-Net cannot use, which it tells itself; copies under names that are none of nnU-Net's.
+    with suppress(SetupError, OSError, ValueError):
         first = previous_stage_folder(read_json(target / "plans.json"), folder)
     if first is not None:
         lines[1] += " -prev_stage_predictions FIRST"

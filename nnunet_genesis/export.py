@@ -10,6 +10,7 @@ from nnunet_genesis._discovery import BASE_NAME, is_genesis_name
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.interop.safe_reading import read_safely
+from nnunet_genesis.trainers.initialization_record import RECORD_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +77,8 @@ def copy_for_prediction(checkpoints: Sequence[Path], target: Path, trainer: str)
         content = read_safely(file)
         content["trainer_name"] = trainer
         content["optimizer_state"], content["grad_scaler_state"] = None, None
+        if isinstance(arguments := content.get("init_args"), dict):
+            arguments.pop(RECORD_KEY, None)  # names folders and cases, which may be people's
         copy = target / file.parent.name / file.name
         copy.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.write(copy, content)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from nnunet_genesis.interop.source import SourceModel
 
 _TRUSTED_PACKAGES = ("torch.nn.", "dynamic_network_architectures.")
-_NETWORKS = "dynamic_network_architectures.architectures."
 """Where the classes that a file of weights names may come from; all that nnU-Net's planners write is in here."""
+_NETWORKS = "dynamic_network_architectures.architectures."
 _MEND_AS_WRITTEN = "use the file as it was written"
 _MOST_STAGES, _MOST_BLOCKS = 64, 1000
 """Far more than any network has: beyond, building its layers alone would take minutes."""

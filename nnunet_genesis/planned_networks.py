@@ -37,7 +37,7 @@ class PlannedNetwork:
         patch_size: Voxels per axis.
         spacing: Millimetres per axis of the patch.
         normalization_schemes: nnU-Net's normalisation class per channel.
-        foreground_intensities: Per channel, nnU-Net's foreground statistics in raw units; empty where plans have none.
+        foreground_intensities: nnU-Net's foreground statistics per channel, in raw units; empty ones if there are none.
     """
 
     file: Path

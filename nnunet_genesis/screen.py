@@ -30,9 +30,12 @@ class UnfailingStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write if possible."""
+        """Write if possible; what the stream's encoding lacks is escaped."""
         with suppress(*CANNOT_WRITE):
-            self._stream.write(text)
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError as error:
+                self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
         return len(text)
 
     def flush(self) -> None:

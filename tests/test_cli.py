@@ -324,3 +324,22 @@ def test_flags_are_not_abbreviated(capsys: pytest.CaptureFixture[str], command: 
     subcommand = ["preview"] if command is genesis else []
     assert command(*subcommand, "777", flag, "3") == 2
     assert f"unrecognized arguments: {flag}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("dataset")
+def test_telling_modalities_that_nothing_asks_for_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain(*RUN, "--modality", "labelled=CT") == 1
+    said = capsys.readouterr().err
+    assert "--modality changes nothing with --pretext models-genesis and without --source-weights modality" in said
+    assert "--source-weights modality, or leave --modality out" in said
+
+
+def test_discovery_takes_the_flag_that_its_warning_advises(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    planned = load_planned_configuration(DATASET)
+    write_pool(planned, "mr", smooth_cases(4, (8, 20, 20), seed=7))
+    words = ("discover", "777", "--pools", "mr", "--source-weights", "modality", "--classes", "2", "-np", "0")
+    assert genesis(*words, "--output", dataset.parent / "first") == 0
+    assert "--modality mr=CT (or MR, PET, ...) tells it" in caplog.text
+    caplog.clear()
+    assert genesis(*words, "--output", dataset.parent / "second", "--modality", "mr=CT") == 0
+    assert "--modality" not in caplog.text

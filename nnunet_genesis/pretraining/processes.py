@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from datetime import timedelta
@@ -44,14 +45,17 @@ def may_be_restarted() -> bool:
 def torchrun_name() -> str | None:
     """What only one torchrun has, through all of its restarts; None without torchrun.
 
-    Its id, or where it was given none the folder for logs that it made up on this host: others must not share it.
+    Its id, or where it was given none a hash of the host and the folder for logs that it made up there. On several
+    hosts these are several: then None, as all processes must come to the same answer.
     """
     name = os.environ.get(TORCHRUN_ID_VARIABLE)
     if name != TORCHRUN_WITHOUT_ID:
         return name
     # FOLDER/attempt_0/RANK/error.json; empty or missing where torchrun was told to keep no logs.
-    file = os.environ.get("TORCHELASTIC_ERROR_FILE", "")
-    return f"{socket.gethostname()}:{Path(file).parents[2]}" if file.count("/") > 2 else None
+    above = Path(os.environ.get("TORCHELASTIC_ERROR_FILE", "")).parents
+    if len(above) < 4 or os.environ.get("WORLD_SIZE") != os.environ.get("LOCAL_WORLD_SIZE"):
+        return None
+    return hashlib.sha256(f"{socket.gethostname()}:{above[2]}".encode()).hexdigest()[:16]
 
 
 def same_launcher() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from nnunet_genesis.pretraining.sources import Source
 
 NNUNET_CITATION = "Isensee et al., nnU-Net, Nature Methods 18, 2021"
-_OF_SCANS = ("scans", "sources", "excluded_cases")
 _PACKAGES = (
     "nnunetv2",
     "dynamic_network_architectures",
@@ -106,9 +106,23 @@ def keep_known_scans(description: dict[str, Any], earlier: Mapping[str, Any]) ->
         description: From `describe_run`, of the same cases.
         earlier: The ``genesis`` entry of the checkpoint that the run is continued from.
     """
-    if len(earlier.get("scans", ())) < len(description["scans"]):
-        return description
-    return {**description, **{name: earlier[name] for name in _OF_SCANS if name in earlier}}
+    before = {source["name"]: source for source in earlier.get("sources", ())}
+    sources = [
+        {
+            **source,
+            "num_without_key": min(
+                source["num_without_key"], before.get(source["name"], source).get("num_without_key", math.inf)
+            ),
+            "num_excluded": max(source["num_excluded"], before.get(source["name"], source).get("num_excluded", 0)),
+        }
+        for source in description["sources"]
+    ]
+    return {
+        **description,
+        "sources": sources,
+        "scans": sorted({*description["scans"], *earlier.get("scans", ())}),
+        "excluded_cases": list(dict.fromkeys([*earlier.get("excluded_cases", ()), *description["excluded_cases"]])),
+    }
 
 
 def nnssl_adaptation_plan(planned: PlannedConfiguration) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def open_sources(
     modalities = modalities_of(folders, told)
     used_names = {source.name for source in sources}
     guessed = [folder.name for folder in folders if is_guessed(folder, told) and folder.name in used_names]
-    if config.source_weights == "modality" and guessed and len(sources) > 1:
+    if earlier is None and config.source_weights == "modality" and guessed and len(sources) > 1:
         LOGGER.warning(
             "--source-weights modality: nothing tells the modality of %s, and each counts as one of its own;"
             " --modality %s (or MR, PET, ...) tells it",

@@ -155,6 +155,10 @@ class nnUNetTrainerGenesis(nnUNetTrainer):
             self._nnunet_checkpoint = Path(filename_or_checkpoint)
         super().load_checkpoint(filename_or_checkpoint)
         self._began_with = None
+        told = self.my_init_kwargs.get(RECORD_KEY)
+        if isinstance(told, dict) and told != self._record:  # what could be read by nnU-Net alone
+            with self._errors_as_messages():
+                self._go_on(told)
         if self._record is not None:  # checkpoints from before they held it
             self.my_init_kwargs.setdefault(RECORD_KEY, self._record)
 

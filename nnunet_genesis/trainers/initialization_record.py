@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from nnunet_genesis.files import write_json
 from nnunet_genesis.interop.safe_reading import read_safely
 from nnunet_genesis.json_reading import read_json
 
+LOGGER = logging.getLogger("nnunet_genesis")
 INIT_FILE = "genesis_init.json"
 RECORD_KEY = "genesis_init"
 """Of the record among the arguments that nnU-Net keeps in its checkpoints as ``init_args``."""
@@ -71,7 +73,8 @@ def _read_file(fold_folder: Path | str) -> dict[str, Any] | None:
 def _read_checkpoint(file: Path) -> dict[str, Any] | None:
     try:
         arguments = read_safely(file).get("init_args")
-    except CheckpointError:  # nnU-Net, which reads it next, tells what is wrong with it
+    except CheckpointError as error:  # torch before 2.6 refuses all that nnU-Net writes after an epoch
+        LOGGER.warning("%s alone says how this training began, its checkpoint cannot be asked: %s", INIT_FILE, error)
         return None
     told = arguments.get(RECORD_KEY) if isinstance(arguments, Mapping) else None
     return told if isinstance(told, dict) else None

@@ -14,8 +14,8 @@ from nnunet_genesis.transfer.names import (
     encoder_family,
     first_convolutions,
     is_alias,
+    is_convolution_within,
     is_head,
-    is_layer_within,
     is_statistic,
     is_transposed,
     name_in_source,
@@ -96,8 +96,8 @@ def refusal(
     nothing = not (report.loaded or report.adapted)
     if report.skipped and not allow_partial and minimum_share > 0:
         return TransferError(
-            f"the file ({source.kind}) has {len(report.skipped)} tensors in stages of the encoder where this"
-            f" {type(network).__name__} has no such layers (the first is {report.skipped[0]}): without them the layers"
+            f"the file ({source.kind}) has {len(report.skipped)} convolutions in stages of the encoder where this"
+            f" {type(network).__name__} has none (the first is {report.skipped[0]}): without them the layers"
             " behind compute something else; nothing was loaded",
             where=source.file,
             mend="use plans with as many convolutions or blocks per stage as the file (genesis inspect FILE), or accept"
@@ -206,7 +206,7 @@ def plan_transfer(
     report.dropped.extend(
         name for name in source.weights if _belongs(name, part) and name not in used and not is_alias(name)
     )
-    report.skipped.extend(name for name in report.dropped if is_layer_within(name, stages))
+    report.skipped.extend(name for name in report.dropped if is_convolution_within(name, stages))
     if any(is_statistic(name) for name in report.dropped):
         report.notes.append(
             "the file normalises by running statistics (batch normalisation), the network does not: features are others"

@@ -22,7 +22,7 @@ class TransferReport:
         unmatched: Name of a tensor that should have been filled to the reason why it was not.
         left: Names of tensors that are not transferred and keep nnU-Net's initialisation.
         dropped: Names of source tensors of the transferred part that the target has no place for.
-        skipped: Those of `dropped` that are layers of a stage which the target has.
+        skipped: Those of `dropped` that are kernels of convolutions, in a stage which the target has.
         notes: Differences that no tensor shows, e.g. strides.
         num_parameters: Scalars in every group: ``loaded``, ``adapted``, ``unmatched``, ``left``.
         encoder_parameters: The same for the encoder alone.

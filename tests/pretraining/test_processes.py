@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,19 +69,23 @@ def test_the_first_process_of_a_run(
 
 
 @pytest.mark.parametrize(
-    ("run_id", "error_file", "name"),
+    ("run_id", "error_file", "hosts", "name"),
     [
-        (None, "/logs/none_k2x/attempt_0/1/error.json", None),
-        ("17", "/logs/17_k2x/attempt_0/1/error.json", "17"),
-        ("none", "/logs/none_k2x/attempt_1/0/error.json", "node7:/logs/none_k2x"),
-        ("none", "", None),  # told to keep no logs: nothing tells it from others
-        ("none", None, None),
+        (None, "/logs/none_k2x/attempt_0/1/error.json", 1, None),
+        ("17", "/logs/17_k2x/attempt_0/1/error.json", 2, "17"),
+        ("none", "/logs/none_k2x/attempt_1/0/error.json", 1, sha256(b"node7:/logs/none_k2x").hexdigest()[:16]),
+        ("none", "/logs/none_k2x/attempt_1/0/error.json", 2, None),  # every host has a folder of its own
+        ("none", "", 1, None),  # told to keep no logs: nothing tells it from others
+        ("none", None, 1, None),
     ],
 )
 def test_names_of_torchruns(
-    monkeypatch: pytest.MonkeyPatch, run_id: str | None, error_file: str | None, name: str | None
+    monkeypatch: pytest.MonkeyPatch, run_id: str | None, error_file: str | None, hosts: int, name: str | None
 ) -> None:
+    """Without an id, hashes: host and folder would be published with a checkpoint that is pushed."""
     monkeypatch.setattr("socket.gethostname", lambda: "node7")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", str(2 * hosts))
     for variable, value in (("TORCHELASTIC_RUN_ID", run_id), ("TORCHELASTIC_ERROR_FILE", error_file)):
         if value is None:
             monkeypatch.delenv(variable, raising=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
+import io
 import os
-import pty
+import select
 import signal
 import struct
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
@@ -26,6 +25,7 @@ PRETRAIN = str(SCRIPTS / "genesis-pretrain-nnunet")
 SECONDS = 600
 """Ends what hangs."""
 
+fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))  # absent from Windows
 pytestmark = pytest.mark.skipif(not FULL.exists(), reason="NOT TESTED: this system has no /dev/full")
 
 
@@ -108,6 +108,14 @@ def test_a_mistyped_command_ends_with_2_without_a_screen(stderr: str, name: str)
     assert done.returncode == 2
 
 
+def read_terminal(reader: int, last: str) -> str:
+    """What arrives at the other end, up to `last`; the system hands it on in parts."""
+    shown = b""
+    while last not in shown.decode(errors="ignore") and select.select([reader], [], [], 60)[0]:
+        shown += os.read(reader, 10_000)
+    return shown.decode(errors="ignore")
+
+
 def test_bars_find_width_and_encoding_of_the_real_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 57, 0, 0))
@@ -117,10 +125,19 @@ def test_bars_find_width_and_encoding_of_the_real_terminal(monkeypatch: pytest.M
             with tqdm(total=2, dynamic_ncols=True) as bar:
                 bar.update(1)
                 tqdm.write("a line", file=sys.stderr)
-                shown = os.read(reader, 10_000).decode()
+                shown = read_terminal(reader, "█")
             assert bar.ncols == 57 - 1, "tqdm leaves one free"
             os.close(reader)
             sys.stderr.write("nobody is there\n")  # EIO
         assert sys.stderr is stream
     assert "█" in shown
     assert "a line\r\n" in shown
+
+
+def test_what_an_encoding_lacks_is_escaped_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that asks for the path of a checkpoint would get nothing, and no error."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    with unfailing_screen(results_too=True):
+        sys.stdout.write("/daten/Müller/checkpoint_final.pth\n")
+    assert raw.getvalue() == rb"/daten/M\xfcller/checkpoint_final.pth" + os.linesep.encode()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as nnunet_module
@@ -13,6 +15,7 @@ from nnunetv2.training.nnUNetTrainer import nnUNetTrainer as nnunet_module
 from nnunet_genesis import trainers
 from nnunet_genesis.trainers.initialization_record import INIT_FILE, read_initialization
 from nnunet_genesis.trainers.leaks import REFUSE_VARIABLE
+from tests.commands import genesis
 from tests.preprocessed import smooth_cases, write_dataset
 
 PATCH = (8, 16, 16)
@@ -126,3 +129,61 @@ def test_untouched_weights_begin(dataset: Path, weights: tuple[Path, Path], monk
     continued.on_train_start()
     make_trainer(dataset).on_train_start()  # nnU-Net's own initialises what is not yet
     assert len(begins) == 3
+
+
+def test_weights_of_a_checkpoint_are_no_replaced_ones_where_all_was_initialised_before(
+    dataset: Path, weights: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = start_from(dataset, weights[0], monkeypatch)
+    checkpoint = Path(trainer.output_folder, "checkpoint_latest.pth")
+    trainer.network.load_state_dict(torch.load(weights[1]))
+    trainer.save_checkpoint(str(checkpoint))
+    again = start_from(dataset, weights[1], monkeypatch)
+    again.load_checkpoint(str(checkpoint))
+    assert f"nnunet-genesis: this training began from {weights[0]}" in again.lines
+    monkeypatch.setattr(nnunet_module.nnUNetTrainer, "on_train_start", lambda _: None)
+    again.on_train_start()
+
+
+def test_the_checkpoint_counts_where_torch_cannot_read_it_safely(
+    dataset: Path, weights: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Torch before 2.6 refuses the numpy scalars that nnU-Net's checkpoints hold after an epoch."""
+    trainer = start_from(dataset, weights[0], monkeypatch)
+    trainer._best_ema = np.float64(0.5)
+    checkpoint = Path(trainer.output_folder, "checkpoint_latest.pth")
+    trainer.save_checkpoint(str(checkpoint))
+    start_from(dataset, weights[1], monkeypatch)
+    monkeypatch.setattr("nnunet_genesis.interop.safe_reading._has_safe_globals", lambda: False)
+    continued = make_trainer(dataset)
+    continued.load_checkpoint(str(checkpoint))
+    assert f"{INIT_FILE} alone says how this training began" in caplog.text
+    assert continued.lines.index(f"nnunet-genesis: this training began from {weights[0]}") > 0
+    assert json.loads(checkpoint.with_name(INIT_FILE).read_text())["file"] == str(weights[0])
+    continued.save_checkpoint(str(checkpoint))
+    assert torch.load(checkpoint, weights_only=False)["init_args"]["genesis_init"]["file"] == str(weights[0])
+
+
+@pytest.mark.parametrize("ending", ["", "__backup", "__nnUNetPlans__mine"])
+def test_exported_models_do_not_name_folders_and_cases(
+    dataset: Path,
+    weights: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ending: str,
+) -> None:
+    trainer = start_from(dataset, weights[0], monkeypatch)
+    trainer.my_init_kwargs["genesis_init"]["validation_cases_seen_in_pretraining"] = ["Meyer_19480203"]
+    fold = Path(trainer.output_folder)
+    trainer.save_checkpoint(str(fold / "checkpoint_final.pth"))
+    for name in ("nnUNetPlans.json", "dataset.json"):
+        shutil.copy(dataset / name, fold.parent / name.replace("nnUNetPlans", "plans"))
+    model = fold.parent.rename(f"{fold.parent}{ending}")  # a copy that somebody keeps
+    out = dataset.parent / "out"
+    capsys.readouterr()  # what nnU-Net prints
+    assert genesis("export", model, out) == 0
+    (target,) = out.iterdir()
+    assert capsys.readouterr().out.startswith(f"{target}\nnnUNetv2_predict_from_modelfolder -m {target} -f 0 ")
+    named = [b"Meyer_19480203", str(weights[0]).encode(), b"genesis_init"]
+    assert [name in (model / "fold_0" / "checkpoint_final.pth").read_bytes() for name in named] == [True] * 3
+    assert [name in (target / "fold_0" / "checkpoint_final.pth").read_bytes() for name in named] == [False] * 3

@@ -27,6 +27,7 @@ def describe(
     blocks: Sequence[int] | None = None,
     decoder_blocks: int = 1,
     norm: str = "instancenorm.InstanceNorm",
+    conv_bias: bool = True,
 ) -> dict[str, Any]:
     """The ``architecture`` entry of plans."""
     stages = len(features)
@@ -41,7 +42,7 @@ def describe(
             "strides": list(strides or [[1] * dim, *[[2] * dim] * (stages - 1)]),
             "n_blocks_per_stage" if residual else "n_conv_per_stage": list(blocks or [1] * stages),
             "n_conv_per_stage_decoder": [decoder_blocks] * (stages - 1),
-            "conv_bias": True,
+            "conv_bias": conv_bias,
             "norm_op": f"torch.nn.modules.{norm}{dim}d",
             "norm_op_kwargs": {"eps": 1e-5, "affine": True},
             "dropout_op": None,

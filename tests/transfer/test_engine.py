@@ -118,13 +118,24 @@ def test_a_stem_and_a_first_block_are_not_the_same_layer() -> None:
 def test_layers_of_the_file_are_not_left_out_within_a_stage(residual: bool) -> None:
     source, target = build(residual=residual, blocks=(2, 2, 2)), build(residual=residual, seed=1)
     before = snapshot(target)
-    with pytest.raises(TransferError, match=r"has no such layers \(the first is encoder\.stages\.0\."):
+    with pytest.raises(TransferError, match=r"convolutions .* has none \(the first is encoder\.stages\.0\."):
         load_weights(target, source_of(source))
     assert all(torch.equal(tensor, before[name]) for name, tensor in snapshot(target).items())
     report = load_weights(target, source_of(source), allow_partial=True)
     assert report.encoder_share == 1
-    assert report.skipped == report.dropped
+    assert report.skipped == [name for name in report.dropped if name.endswith("conv.weight")] != []
     assert report.summary_lines()[-1].startswith("in the file but not in the network: encoder.stages.0.")
+
+
+def test_biases_without_a_place_are_told_and_no_reason_to_refuse() -> None:
+    """Plans may switch them off: before an instance normalisation they change nothing."""
+    source, target = build(), build(seed=1, conv_bias=False)
+    report = load_weights(target, source_of(source))
+    assert (report.encoder_share, report.skipped) == (1, [])
+    assert [name.endswith("conv.bias") for name in report.dropped] == [True] * 3
+    image = torch.rand(1, 1, 16, 16, 16)
+    for ours, theirs in zip(encoder(target)(image), encoder(source)(image), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_running_statistics_without_a_place_are_told() -> None:
