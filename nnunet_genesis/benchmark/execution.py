@@ -114,6 +114,7 @@ def _execute_one(
         if state is State.FINISHED or (state is State.FAILED and not options.retry_failed):
             return
         files.write({**asdict(run.key), "fold": run.fold, "trainer": run.trainer, **files.read()})
+        files.set_damaged_aside()  # first: an evaluation may outlive the weights that it is of
         try:
             if not is_predicted(run, record, files):
                 if not files.checkpoints():  # a training that goes on reads its own checkpoint

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("nnunet_genesis")
 RUNS = "runs"
+FINAL_CHECKPOINT, EVALUATION = "checkpoint_final.pth", "validation/summary.json"
+"""Of nnU-Net, in the folder of a fold."""
 
 
 class State(Enum):
@@ -98,11 +100,19 @@ class RunFolder:
         return sorted(self.results.glob("*/*/fold_*/checkpoint_*.pth"))
 
     def set_damaged_aside(self) -> None:
-        """Rename checkpoints that were cut off in writing, so that nnU-Net continues from a whole one."""
+        """Rename checkpoints that were cut off in writing, so that nnU-Net continues from a whole one.
+
+        The evaluation of last weights goes with them: others are trained, and a process that is killed while it
+        predicts with those must not leave the evaluation of before in its place.
+        """
         for file in self.checkpoints():
-            if not zipfile.is_zipfile(file):  # torch writes the directory of its archive last
-                LOGGER.warning("%s was cut off in writing and is not used; an earlier checkpoint is", file)
-                file.replace(file.with_name(f"{file.name}.damaged"))
+            if zipfile.is_zipfile(file):  # torch writes the directory of its archive last
+                continue
+            LOGGER.warning("%s was cut off in writing and is not used; an earlier checkpoint is", file)
+            evaluation = file.parent / EVALUATION
+            if file.name == FINAL_CHECKPOINT and evaluation.is_file():
+                evaluation.replace(evaluation.with_name(f"{evaluation.name}.earlier"))
+            file.replace(file.with_name(f"{file.name}.damaged"))
 
 
 @contextmanager

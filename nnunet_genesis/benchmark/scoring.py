@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from nnunet_genesis.benchmark.run_folder import EVALUATION, FINAL_CHECKPOINT
 from nnunet_genesis.benchmark.scores import CaseScore, EpochScore, write_case_scores, write_epoch_scores
+from nnunet_genesis.benchmark.statistics.comparison import score_arms
+from nnunet_genesis.benchmark.statistics.metric_table import DICE, build_tables
 from nnunet_genesis.benchmark.surface_metrics import compare_surfaces
 from nnunet_genesis.errors import DataError
 from nnunet_genesis.plans_files import read_dataset_json
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from nnunet_genesis.benchmark.run_folder import RunFolder
     from nnunet_genesis.benchmark.runs import Run
 
-DICE, NSD, HD95 = "dice", "nsd", "hd95"
+NSD, HD95 = "nsd", "hd95"
 
 
 def read_labels(dataset_json: Mapping[str, Any]) -> dict[str, list[int]]:
@@ -44,7 +48,7 @@ def read_labels(dataset_json: Mapping[str, Any]) -> dict[str, list[int]]:
 def is_predicted(run: Run, record: Record, run_folder: RunFolder) -> bool:
     """Whether nnU-Net has finished a training and predicted and evaluated all test cases."""
     fold = fold_folder(run, record, run_folder)
-    if not (fold / "checkpoint_final.pth").is_file():
+    if not (fold / FINAL_CHECKPOINT).is_file():
         return False
     try:
         return set(_read_evaluation(fold, record.labels)) == set(record.settings.test_cases)
@@ -78,7 +82,7 @@ def score_run(run: Run, record: Record, run_folder: RunFolder, dataset_folder: P
     fold = fold_folder(run, record, run_folder)
     try:
         evaluated = _read_evaluation(fold, record.labels)
-        logged = _read_log(fold / "checkpoint_final.pth")
+        logged = _read_log(fold / FINAL_CHECKPOINT)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f"what {run.identifier} has measured cannot be read ({type(error).__name__}: {error})", where=fold
@@ -109,7 +113,7 @@ def remove_checkpoints(run_folder: RunFolder, keep: str) -> None:
         keep: ``final`` for the last weights, ``no`` for none.
     """
     for file in run_folder.checkpoints():
-        if keep == "no" or file.name != "checkpoint_final.pth":
+        if keep == "no" or file.name != FINAL_CHECKPOINT:
             file.unlink(missing_ok=True)
 
 
@@ -131,7 +135,7 @@ def _read_evaluation(fold: Path, labels: Mapping[str, Sequence[int]]) -> dict[st
 
     ending = str(read_dataset_json(fold.parent / "dataset.json")["file_ending"])
     evaluated: dict[str, dict[str, _Evaluated]] = {}
-    for entry in load_summary_json(str(fold / "validation" / "summary.json"))["metric_per_case"]:
+    for entry in load_summary_json(str(fold / EVALUATION))["metric_per_case"]:
         metrics = {
             tuple(sorted(key)) if isinstance(key, tuple) else (key,): values for key, values in entry["metrics"].items()
         }
@@ -179,8 +183,16 @@ def _read_log(checkpoint: Path) -> dict[str, list[Any]]:
     """What nnU-Net's logger kept in the checkpoint."""
     import torch
 
-    # Written by the training that this process ran, as nnU-Net's own ``--c`` reads it.
-    logged: dict[str, list[Any]] = torch.load(checkpoint, map_location="cpu", weights_only=False)["logging"]
+    try:
+        # Written by the training that this process ran, as nnU-Net's own ``--c`` reads it.
+        logged: dict[str, list[Any]] = torch.load(checkpoint, map_location="cpu", weights_only=False)["logging"]
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise DataError(
+            f"the last weights cannot be read ({type(error).__name__}: {error})",
+            where=checkpoint,
+            mend="rename the file and run the command again with --retry-failed: the training goes on from an earlier"
+            " checkpoint, or begins anew where there is none",
+        ) from error
     return logged
 
 
@@ -192,5 +204,10 @@ def _epoch_scores(run: Run, record: Record, logged: Mapping[str, Sequence[Any]])
 
 
 def _mean_dice(scores: Sequence[CaseScore]) -> float | None:
-    values = [score.value for score in scores if score.metric == DICE]
-    return None if np.all(np.isnan(values)) else round(float(np.nanmean(values)), 4)
+    """As the report has it; None where no reference has a class."""
+    tables = build_tables(score for score in scores if score.metric == DICE)
+    of_all_classes = next(iter(tables.values()), None)  # a metric's mean comes first
+    if of_all_classes is None:
+        return None
+    (found,) = score_arms(of_all_classes).values()
+    return round(found.mean, 4)

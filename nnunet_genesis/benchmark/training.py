@@ -52,7 +52,6 @@ def train(
         TrainingError: If it fails; the record of the training says so, too.
         KeyboardInterrupt: If this process is interrupted; the training is stopped.
     """
-    run_folder.set_damaged_aside()
     continues = bool(run_folder.checkpoints())
     words = (*command.words, "--c") if continues else command.words
     _keep_scan_keys(user_results, run_folder)

@@ -288,9 +288,13 @@ def _stride_notes(architecture: Mapping[str, Any] | None, source: SourceModel) -
     return [
         f"stage {stage}: stride {list(stride)} in the network, {list(other)} where the weights were trained"
         for stage, (stride, other) in enumerate(zip(ours, theirs, strict=False))
-        if stride != other
+        if _along_axes(stride, len(other)) != _along_axes(other, len(stride))
     ]
 
 
 def _strides(entries: Sequence[int | Sequence[int]]) -> list[tuple[int, ...]]:
     return [(entry,) if isinstance(entry, int) else tuple(entry) for entry in entries]
+
+
+def _along_axes(stride: tuple[int, ...], num_axes: int) -> tuple[int, ...]:
+    return stride * num_axes if len(stride) == 1 else stride  # one number is meant for all axes

@@ -10,6 +10,8 @@ import numpy as np
 from nnunet_genesis.benchmark.scores import SCRATCH, CaseScore, RunKey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
@@ -48,6 +50,27 @@ def simulate_arms(
         return np.asarray(patients + runs + noise + subsets[:, :count])
 
     return train(seeds[0]) + response, train(seeds[1])
+
+
+def simulate_family(
+    truth: Truth,
+    generator: np.random.Generator,
+    *,
+    seeds: int,
+    groups: int,
+    labelled: Sequence[int],
+    pretrainings: int,
+) -> list[CaseScore]:
+    """Draw one benchmark: pretrainings share patients and, at each number of labelled cases, these and scratch."""
+    patients = generator.normal(0.7, truth.patients, groups)
+    scores = []
+    for number in labelled:
+        subsets = generator.normal(0, truth.subsets, (seeds, 1))
+        for name in (SCRATCH, *(f"pretrained_{one}" for one in range(pretrainings))):
+            noise = generator.normal(0, truth.runs, (seeds, 1)) + generator.normal(0, truth.noise, (seeds, groups))
+            response = 0.0 if name == SCRATCH else generator.normal(truth.gain, truth.response, groups)
+            scores += case_scores(patients + response + subsets + noise, name, number)
+    return scores
 
 
 def case_scores(

@@ -62,6 +62,16 @@ def test_with_one_seed_it_is_students_interval_over_patients() -> None:
     assert not found.over_runs
 
 
+def test_one_seed_of_one_arm_alone_says_nothing_of_the_next() -> None:
+    generator = np.random.default_rng(9)
+    arm, control = generator.normal(0.7, 0.1, (1, 20)), generator.normal(0.7, 0.1, (3, 20))
+    for paired in (False, True):
+        found = crossed_interval(arm, control, paired=paired)
+        expected = stats.ttest_1samp(arm[0] - control.mean(axis=0), 0)
+        assert (found.low, found.high) == pytest.approx(expected.confidence_interval(0.95))
+        assert not found.over_runs
+
+
 def test_where_patients_do_not_differ_it_is_welchs_interval_over_trainings() -> None:
     generator = np.random.default_rng(4)
     means = generator.normal(0.7, 0.02, 4), generator.normal(0.68, 0.05, 3)
@@ -114,3 +124,10 @@ def test_the_bootstrap_agrees_with_the_normal_interval_of_many_trainings() -> No
     assert high - low == pytest.approx(2 * half, rel=0.08)
     low, high = hierarchical_bootstrap(arm, control, paired=True, draws=2000)
     assert high - low == pytest.approx(2 * 1.96 * (means[0] - means[1]).std() / np.sqrt(2000), rel=0.08)
+
+
+def test_the_bootstrap_of_the_same_scores_is_the_same() -> None:
+    arm, control = np.random.default_rng(10).normal(0.7, 0.1, (2, 3, 8))
+    first, again, other = (hierarchical_bootstrap(arm, control, paired=False, seed=seed) for seed in (0, 0, 1))
+    assert first == again == hierarchical_bootstrap(arm, control, paired=False)
+    assert first != other

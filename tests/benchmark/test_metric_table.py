@@ -108,3 +108,12 @@ def test_a_class_that_nobody_has_gives_no_table() -> None:
     scores = _scores("dice", "organ", {RUN: [math.nan, math.nan]})
     scores += _scores("hd95", "tumour", {RUN: [math.inf, math.inf]})
     assert build_tables(scores) == {}
+
+
+def test_the_mean_of_classes_leaves_out_a_training_that_lacks_a_case_of_one_class() -> None:
+    scores = _scores("dice", "organ", {SCRATCH_RUN: [0.8, 0.6], RUN: [0.9, 0.7]})
+    scores += _scores("dice", "tumour", {SCRATCH_RUN: [0.4, 0.2], RUN: [0.1]})
+    table = build_tables(scores)["dice", MEAN_OF_CLASSES]
+    assert table.incomplete == (RUN,)
+    assert list(table.values) == [SCRATCH_RUN]
+    assert table.values[SCRATCH_RUN].tolist() == pytest.approx([0.6, 0.4])

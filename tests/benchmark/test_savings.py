@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from nnunet_genesis.benchmark.reporting.arm_tables import saving_table
 from nnunet_genesis.benchmark.scores import SCRATCH, EpochScore, RunKey
 from nnunet_genesis.benchmark.statistics.comparison import Arm
-from nnunet_genesis.benchmark.statistics.convergence import convergence, smooth, smoothed_curves
+from nnunet_genesis.benchmark.statistics.convergence import convergence, mean_curve, smooth, smoothed_curves
 from nnunet_genesis.benchmark.statistics.metric_table import MetricTable, build_tables
 from nnunet_genesis.benchmark.statistics.savings import label_savings
 from tests.benchmark.simulation import case_scores
@@ -46,6 +48,23 @@ def test_a_saving_is_told_with_what_is_shown_of_it() -> None:
     assert saving_table(label_savings(level, paired=False)).rows[2][-2:] == ("5 to not reached", "not shown")
 
 
+def test_one_training_each_shows_no_saving_whatever_its_interval_over_patients() -> None:
+    table = _table({SCRATCH: {5: 0.5, 10: 0.6, 50: 0.80}, "mg": {5: 0.6, 10: 0.85, 50: 0.9}})
+    values = {run: scores for run, scores in table.values.items() if run.seed == 0}
+    pretrained = label_savings(replace(table, values=values), paired=False)[1]
+    assert pretrained.steps[10].low > 0
+    assert (pretrained.reached, pretrained.earliest, pretrained.latest) == (10, None, None)
+    assert saving_table([pretrained]).rows[1][-2:] == ("not known (one seed)", "not shown")
+
+
+def test_one_seed_that_does_not_decide_takes_nothing_away() -> None:
+    table = _table({SCRATCH: {5: 0.5, 10: 0.6, 50: 0.80}, "mg": {5: 0.6, 10: 0.85, 50: 0.9}})
+    values = {run: scores for run, scores in table.values.items() if run.seed == 0 or run.labelled != 5}
+    pretrained = label_savings(replace(table, values=values), paired=False)[1]
+    assert not pretrained.over_runs
+    assert saving_table([pretrained]).rows[1][-2:] == ("10 to 10", "80 % (80 % to 80 %)")
+
+
 def test_a_flat_curve_of_scratch_saves_labels_without_any_pretraining() -> None:
     table = _table({SCRATCH: {5: 0.801, 50: 0.80}, "mg": {5: 0.79, 50: 0.79}})
     scratch, pretrained = label_savings(table, paired=False)
@@ -63,6 +82,25 @@ def test_a_distance_is_reached_from_above() -> None:
     table = _table({SCRATCH: {5: 4.0, 50: 2.0}, "mg": {5: 1.5, 50: 1.0}}, "hd95")
     pretrained = label_savings(table, paired=False)[1]
     assert (pretrained.reached, pretrained.earliest, pretrained.latest) == (5, 5, 5)
+
+
+def test_one_patient_shows_no_saving() -> None:
+    """There is a mean, and no interval around it."""
+    scores = [
+        score
+        for initialisation, labelled, mean in ((SCRATCH, 5, 0.5), (SCRATCH, 50, 0.8), ("mg", 5, 0.7), ("mg", 50, 0.9))
+        for score in case_scores(np.full((3, 1), mean), initialisation, labelled)
+    ]
+    pretrained = label_savings(build_tables(scores)["dice", "organ"], paired=False)[1]
+    assert (pretrained.reached, pretrained.earliest, pretrained.latest) == (50, None, None)
+
+
+def test_seeds_that_share_no_labelled_cases_tell_no_saving() -> None:
+    scores = case_scores(np.full((2, 4), 0.5), SCRATCH, 5) + case_scores(np.full((2, 4), 0.8), SCRATCH, 50)
+    others = case_scores(np.full((2, 4), 0.9), "mg", 5)
+    scores += [replace(score, run=replace(score.run, seed=score.run.seed + 2)) for score in others]
+    pretrained = label_savings(build_tables(scores)["dice", "organ"], paired=True)[1]
+    assert (pretrained.steps, pretrained.reached) == ({}, None)
 
 
 def test_one_number_of_labels_tells_no_saving() -> None:
@@ -88,7 +126,7 @@ def test_a_short_training_that_is_quick_is_seen_to_be() -> None:
     slow = np.minimum(np.arange(1, 41) / 30, 1.0)
     quick = np.minimum(np.arange(1, 41) / 10, 1.0)
     scores = _epochs(SCRATCH, 0, slow.tolist()) + _epochs("mg", 0, quick.tolist())
-    scratch, pretrained = convergence(smoothed_curves(scores))
+    scratch, pretrained = convergence(smoothed_curves(scores), paired=False)
     assert (scratch.reached, pretrained.reached) == (33, 13)  # both means are three epochs late
 
 
@@ -98,13 +136,41 @@ def _epochs(initialisation: str, seed: int, values: list[float]) -> list[EpochSc
     return mean + [EpochScore(run, epoch, "organ", 0.0) for epoch in range(len(values))]
 
 
+def test_only_seeds_that_both_arms_have_are_compared_where_each_has_labelled_cases_of_its_own() -> None:
+    good, bad = np.minimum(np.arange(1, 21) / 10, 1.0), np.minimum(np.arange(1, 21) / 40, 1.0)
+    scores = [line for seed, one in enumerate((good, good, bad)) for line in _epochs(SCRATCH, seed, one.tolist())]
+    scores += [line for seed in (0, 1) for line in _epochs("mg", seed, good.tolist())]
+    curves = smoothed_curves(scores)
+    first, pretrained = convergence(curves, paired=True)
+    assert (first.reached, sorted(first.by_seed)) == (20, [0, 1, 2])
+    assert (pretrained.reached, pretrained.target) == (12, 1.0), "as scratch does with these two seeds"
+    assert convergence(curves, paired=False)[1].reached == 10, "less is asked of it where seeds are no pairs"
+
+
 def test_epochs_until_scratchs_end_is_reached() -> None:
     scores = _epochs(SCRATCH, 0, [0.0] * 9 + [3.0]) + _epochs(SCRATCH, 1, [0.0] * 9 + [6.0])
     scores += _epochs("mg", 0, [0.0, 3.0, 6.0, 9.0]) + _epochs("mg", 1, [0.0] * 4) + _epochs("slow", 0, [0.0] * 10)
-    scratch, fast, slow = convergence(smoothed_curves(scores))
+    scratch, fast, slow = convergence(smoothed_curves(scores), paired=False)
     # Means over three epochs: scratch ends with 1 and 2, the other one goes 0, 1.5, 3, 6.
     assert scratch.target == pytest.approx(1.5)
     assert (scratch.reached, scratch.epochs, scratch.by_seed) == (10, 10, {0: None, 1: 10})
     assert fast.arm == Arm("mg", 5, "standard")
     assert (fast.reached, fast.by_seed) == (3, {0: 2, 1: None})
     assert (slow.reached, slow.by_seed) == (None, {0: None})
+
+
+def test_a_mean_over_trainings_ends_with_the_shortest() -> None:
+    assert mean_curve([np.array([0.1, 0.3, 0.5]), np.array([0.3, 0.5])]).tolist() == pytest.approx([0.2, 0.4])
+
+
+def test_the_end_to_reach_is_that_of_scratch_with_the_same_schedule() -> None:
+    """Warm-up ends elsewhere than the standard schedule, from scratch, too."""
+    scores = _epochs(SCRATCH, 0, [0.5] * 10)
+    warmups = _epochs(SCRATCH, 0, [0.8] * 10) + _epochs("mg", 0, [0.6] * 5 + [0.9] * 5)
+    scores += [replace(score, run=replace(score.run, schedule="warmup")) for score in warmups]
+    targets = {found.arm: found.target for found in convergence(smoothed_curves(scores), paired=False)}
+    assert targets == {
+        Arm(SCRATCH, 5, "standard"): pytest.approx(0.5),
+        Arm(SCRATCH, 5, "warmup"): pytest.approx(0.8),
+        Arm("mg", 5, "warmup"): pytest.approx(0.8),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from nnunet_genesis.benchmark.run_folder import RunFolder, State
 from nnunet_genesis.benchmark.runs import Run
 from nnunet_genesis.benchmark.scores import SCRATCH, RunKey, read_case_scores, read_epoch_scores
 from nnunet_genesis.benchmark.scoring import fold_folder, is_predicted, read_labels, remove_checkpoints, score_run
+from nnunet_genesis.benchmark.statistics.comparison import Arm, score_arms
+from nnunet_genesis.benchmark.statistics.metric_table import MEAN_OF_CLASSES, build_tables
 from nnunet_genesis.errors import DataError
 from tests.benchmark.test_run_folder import SETTINGS
 from tests.preprocessed import tiny_plans
@@ -165,6 +168,36 @@ def test_a_case_that_was_not_predicted_is_no_score(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 test case\(s\) were not predicted, the first is c"):
         score_run(RUN, record, files, dataset)
     assert not files.scores_file.exists()
+
+
+def test_last_weights_that_cannot_be_read_are_told_with_what_mends_it(tmp_path: Path) -> None:
+    record, files, dataset = make_run(tmp_path, LABELS)
+    file = fold_folder(RUN, record, files) / "checkpoint_final.pth"
+    content = file.read_bytes()
+    start = content.index(b"logging")
+    file.write_bytes(content[: start - 40] + bytes(80) + content[start + 40 :])  # the archive is whole, its pickle not
+    with pytest.raises(DataError, match="the last weights cannot be read") as raised:
+        score_run(RUN, record, files, dataset)
+    assert "--retry-failed" in str(raised.value)
+
+
+def test_the_mean_dice_on_the_screen_is_that_of_the_report(tmp_path: Path) -> None:
+    record, files, dataset = make_run(tmp_path, REGIONS, regions_class_order=[1, 2])
+    validation = fold_folder(RUN, record, files) / "validation"
+    write_segmentation(np.full((12, 20, 24), 2, np.uint8), validation / "b.nii.gz")  # the core, which b does not have
+    shutil.copy(dataset / "gt_segmentations" / "a.1.nii.gz", dataset / "gt_segmentations" / "a.2.nii.gz")
+    shutil.copy(dataset / "gt_segmentations" / "a.1.nii.gz", validation / "a.2.nii.gz")
+    groups = {"a.1": "ann", "a.2": "ann", "b": "ben"}
+    record.settings = replace(record.settings, test_cases=tuple(groups), groups=groups)
+    evaluate(dataset, validation, LabelManager(dict(REGIONS), [1, 2]))
+    told = score_run(RUN, record, files, dataset)
+    scores = read_case_scores(files.scores_file)
+    dice = {(score.case, score.label): score.value for score in scores if score.metric == "dice"}
+    assert dice["b", "core"] == 0
+    ann = (dice["a.1", "whole"] + dice["a.1", "core"] + dice["a.2", "whole"] + dice["a.2", "core"]) / 4
+    assert told["mean_dice"] == round((ann + dice["b", "whole"]) / 2, 4)
+    table = build_tables(scores)["dice", MEAN_OF_CLASSES]
+    assert told["mean_dice"] == pytest.approx(score_arms(table)[Arm(SCRATCH, 5, "standard")].mean, abs=1e-4)
 
 
 @pytest.mark.parametrize(("keep", "left"), [("final", ["checkpoint_final.pth"]), ("no", [])])

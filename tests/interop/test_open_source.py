@@ -122,6 +122,13 @@ def test_what_ct_is_clipped_and_scaled_by_is_read_from_the_plans(file: Path, kin
     assert open_source(file).facts["foreground_intensities"] == [statistics, {**statistics, "std": 1.0}]
 
 
+def test_channels_of_nnunet_v2_are_in_the_order_of_their_numbers(file: Path) -> None:
+    content = nnunet_v2_content()
+    content["init_args"]["dataset_json"]["channel_names"] = {str(number): f"echo {number}" for number in range(12)}
+    torch.save(content, file)
+    assert open_source(file).facts["channel_names"] == [f"echo {number}" for number in range(12)]
+
+
 def test_nnunet_v2_with_plans_that_do_not_tell(file: Path) -> None:
     content = nnunet_v2_content()
     configurations = content["init_args"]["plans"]["configurations"]
@@ -159,6 +166,17 @@ def test_nnssl_plain_with_the_stem_inside_and_the_other_familys_argument(file: P
     source = open_source(file)
     assert_equal(source.weights, without_aliases(plain_weights()))
     assert source.architecture == PLAIN
+
+
+def test_nnssl_arguments_that_are_not_told_are_not_imported(file: Path) -> None:
+    kwargs = {key: value for key, value in RESIDUAL["arch_kwargs"].items() if not key.startswith("dropout")}
+    torch.save(
+        {"network_weights": residual_weights(), "nnssl_adaptation_plan": adaptation_plan(arch_kwargs=kwargs)}, file
+    )
+    architecture = open_source(file).architecture
+    assert architecture is not None
+    assert architecture["_kw_requires_import"] == ["conv_op", "norm_op", "nonlin"]
+    build_network(architecture, 1, 3).load_state_dict(residual_weights())
 
 
 def encoder_of(weights: dict[str, torch.Tensor], rename: dict[str, str]) -> dict[str, torch.Tensor]:
@@ -246,6 +264,10 @@ def test_aliases_that_disagree_are_named(file: Path, alias: str) -> None:
     with pytest.raises(CheckpointError) as raised:
         open_source(file)
     assert f"{alias} and encoder.stages.1.0.convs.0." in str(raised.value)
+    weights[alias] = plain_weights()[alias].double()
+    torch.save(weights, file)
+    with pytest.raises(CheckpointError, match="two names of one tensor, but their values differ"):
+        open_source(file)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -302,4 +324,13 @@ def test_nnunet_v1_goes_to_its_converter(file: Path) -> None:
     names = ("conv_blocks_context.0.blocks.0.conv.weight", "conv_blocks_localization.0.0.blocks.0.conv.weight")
     torch.save({"state_dict": {f"module.{name}": torch.ones(1, 1, 3, 3, 3) for name in names}, "epoch": 1}, file)
     with pytest.raises(CheckpointError, match="Generic_UNet"):
+        open_source(file)
+
+
+def test_a_tensor_with_and_without_its_wrapper_must_be_the_same(file: Path) -> None:
+    weights, name = plain_weights(), "encoder.stages.1.0.convs.0.conv.bias"
+    torch.save(weights | {f"module.{name}": weights[name].clone()}, file)
+    assert_equal(open_source(file).weights, without_aliases(weights))
+    torch.save(weights | {f"module.{name}": weights[name] + 1}, file)
+    with pytest.raises(CheckpointError, match=rf"module\.{name} and {name} are two names of one tensor"):
         open_source(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import io
 import pickle
@@ -59,7 +60,6 @@ def test_all_that_nnunet_writes_is_read(file: Path, archive: bool) -> None:
         np.int8(-1),
         np.uint64(2**64 - 1),
         np.bool_(False),
-        np.frombuffer(b"\x00\x01", dtype=">i2")[0],
     ],
 )
 def test_numpy_scalars_become_the_same_python_numbers(file: Path, value: Any) -> None:
@@ -67,6 +67,15 @@ def test_numpy_scalars_become_the_same_python_numbers(file: Path, value: Any) ->
     read = read_safely(file)["value"]
     assert type(read) in (bool, int, float)
     assert read == value.item()
+
+
+def test_numpy_scalars_have_the_byte_order_that_the_file_says(file: Path) -> None:
+    """As a machine of the other order would have written it: numpy here makes no such scalar."""
+    save({"value": np.int16(1)}, file)
+    assert read_safely(file) == {"value": 1}
+    order = b"X\x01\x00\x00\x00"
+    edit_pickle(file, order + b"<", order + b">")
+    assert read_safely(file) == {"value": 256}
 
 
 @pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"], ids=["numpy 1", "numpy 2"])
@@ -164,6 +173,21 @@ def test_calls_that_weights_do_not_need_are_refused(file: Path, function: Any) -
         read_safely(file)
 
 
+class Encoded:
+    """Pickled as bytes are in protocol 2, but by a codec that Python would have to look for."""
+
+    def __reduce__(self) -> Any:
+        return (codecs.encode, ("weights", "utf-7"))
+
+
+def test_bytes_of_another_codec_are_refused(file: Path) -> None:
+    save({"a": torch.ones(1), "bytes": b"\xff\x00"}, file)
+    assert read_safely(file)["bytes"] == b"\xff\x00"
+    save({"a": torch.ones(1), "bytes": Encoded()}, file)
+    with pytest.raises(CheckpointError, match=r"could run code \(_codecs\.encode to something else than latin1\)"):
+        read_safely(file)
+
+
 def test_whole_modules_are_refused_by_name(file: Path) -> None:
     save(torch.nn.Conv3d(1, 1, 1), file)
     with pytest.raises(CheckpointError, match=r"torch\.nn\.modules\.conv\.Conv3d.*not loaded"):
@@ -192,12 +216,19 @@ def test_truncated_files_are_refused_and_left(file: Path, archive: bool, share: 
 
 
 EIGHT, MANY = b"K\x08", b"\x8a\x06" + (10**12).to_bytes(6, "little")
+BELOW = b"J" + (-8).to_bytes(4, "little", signed=True)
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(EIGHT + b"t", MANY + b"t"), (EIGHT + b"\x85", MANY + b"\x85"), (b"K\x00" + EIGHT, MANY + EIGHT)],
-    ids=["storage", "shape", "offset"],
+    [
+        (EIGHT + b"t", MANY + b"t"),
+        (EIGHT + b"\x85", MANY + b"\x85"),
+        (b"K\x00" + EIGHT, MANY + EIGHT),
+        (b"K\x01\x85", BELOW + b"\x85"),
+        (b"K\x00" + EIGHT, BELOW + EIGHT),
+    ],
+    ids=["storage", "shape", "offset", "stride below 0", "offset below 0"],
 )
 @BOTH_FORMATS
 def test_tensors_that_claim_more_than_the_file_holds_are_refused(

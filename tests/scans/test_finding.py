@@ -74,6 +74,14 @@ def test_numbered_cases_are_no_channels(tmp_path: Path) -> None:
     assert "taken as 3 scans" in found.notes[0]
 
 
+def test_plans_may_have_more_channels_than_numbered_cases_need(tmp_path: Path) -> None:
+    for number in range(24):
+        image(tmp_path / f"spectrum_{number:04d}.nii.gz")
+    found = find_scans([tmp_path], num_channels=24)
+    assert names(found) == ["spectrum"]
+    assert found.notes == []
+
+
 def test_numbers_are_no_channels_where_one_is_expected_and_the_first_is_missing(tmp_path: Path) -> None:
     for number in range(1, 20):
         image(tmp_path / f"scan_{number:04d}.nii.gz")
@@ -200,6 +208,33 @@ def test_several_series_in_one_folder(tmp_path: Path) -> None:
     assert found.scans == find_scans([tmp_path / "in"], num_channels=1).scans
     refused = find_scans([tmp_path / "in"], num_channels=2)
     assert set(reasons(refused).values()) == {Reason.CHANNELS}
+
+
+def test_planes_of_one_series_that_lie_across_are_a_stack_of_their_own(tmp_path: Path) -> None:
+    """Scouts often share the series of the scan that they were made for."""
+    import pydicom
+
+    write_dicom_series(tmp_path / "patient", voxels((8, 16, 16)), prefix="axial")
+    for file in write_dicom_series(tmp_path / "patient", voxels((3, 16, 16)), prefix="sagittal"):
+        header = pydicom.dcmread(file)
+        header.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+        header.ImagePositionPatient = [header.ImagePositionPatient[2], 0, 0]
+        header.save_as(file)
+    found = find_scans([tmp_path], num_channels=1)
+    assert sorted(len(scan.channels[0]) for scan in found.scans) == [3, 8]
+    assert found.skipped == []
+
+
+def test_directions_that_are_no_directions_are_told(tmp_path: Path) -> None:
+    import pydicom
+
+    for file in write_dicom_series(tmp_path / "patient", voxels((5, 16, 16))):
+        header = pydicom.dcmread(file)
+        header.ImageOrientationPatient = [0, 0, 0, 0, 0, 0]
+        header.save_as(file)
+    found = find_scans([tmp_path], num_channels=1)
+    assert reasons(found) == {"patient": Reason.UNREADABLE}
+    assert found.skipped[0].detail == "the positions or directions of the slices are no numbers"
 
 
 def test_a_series_that_lies_in_two_folders_is_told(tmp_path: Path) -> None:

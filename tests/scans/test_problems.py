@@ -43,3 +43,10 @@ def test_signature_follows_all_files_of_a_scan(tmp_path: Path, ending: str) -> N
     with pytest.raises(ScanProblem) as raised:
         scan.signature()
     assert raised.value.reason is Reason.UNREADABLE
+
+
+@pytest.mark.parametrize("named", ["LIST", "LOCAL", "slice%03d.raw 1 3 1"])
+def test_voxels_in_files_that_a_header_does_not_name_one_by_one_are_not_looked_for(tmp_path: Path, named: str) -> None:
+    file = tmp_path / "x.mhd"
+    file.write_text(f"NDims = 3\nElementDataFile = {named}\n")
+    assert Scan("x", ((str(file),),)).signature()

@@ -244,6 +244,10 @@ def test_channels_of_a_tiff_volume_share_a_spacing(tmp_path: Path, scratch: Path
     image, properties = read_scan(Scan("x", tuple((file,) for file in files)), Tiff3DIO(), rules, scratch)
     np.testing.assert_array_equal(image, arrays)
     assert list(properties["spacing"]) == [3, 0.5, 0.5]
+    (tmp_path / "x_0000.json").write_text('{"spacing": [9, 9, 9]}')  # nnU-Net does not look at it
+    _, properties = read_scan(Scan("x", tuple((file,) for file in files)), Tiff3DIO(), rules, scratch)
+    assert list(properties["spacing"]) == [3, 0.5, 0.5]
+    (tmp_path / "x_0000.json").unlink()
     other = write_tiff(tmp_path / "other.tif", arrays[1], [3, 1, 1])
     with pytest.raises(ScanProblem, match="differ in spacing"):
         read_scan(Scan("x", ((files[0],), (other,))), Tiff3DIO(), rules, scratch)
@@ -278,6 +282,17 @@ def test_channels_that_lie_elsewhere_are_refused(tmp_path: Path, scratch: Path) 
     read_with(NibabelIOWithReorient(), **flipped)
     with pytest.raises(ScanProblem, match="differ in origin or direction"):
         read_with(NibabelIOWithReorient(), **moved)
+
+
+def test_a_shift_is_judged_by_the_shortest_side_of_a_voxel(tmp_path: Path, scratch: Path) -> None:
+    """1.2 mm are little beside slices of 3 mm, and more than two voxels within them."""
+    rules = dataclasses.replace(RULES, num_channels=2)
+    files = [write_image(tmp_path / f"{name}.nii.gz", voxels((8, 20, 16))) for name in ("first", "second")]
+    moved = sitk.ReadImage(str(files[1]))
+    moved.SetOrigin([moved.GetOrigin()[0] + 1.2, *moved.GetOrigin()[1:]])
+    sitk.WriteImage(moved, str(files[1]))
+    with pytest.raises(ScanProblem, match=r"voxels of channel 1 lie up to 1\.2 mm from those of channel 0"):
+        read_scan(Scan("x", tuple((str(file),) for file in files)), SimpleITKIO(), rules, scratch)
 
 
 def test_a_series_lies_where_its_slices_say(tmp_path: Path, scratch: Path) -> None:
@@ -376,6 +391,21 @@ def test_frames_of_one_dicom_file_are_a_volume(tmp_path: Path, scratch: Path) ->
     shuffled.save_as(tmp_path / "frames.dcm")
     (skipped,) = find_scans([tmp_path], num_channels=1).skipped
     assert skipped.reason is Reason.UNEVEN_SLICES
+    frames[2], frames[3] = frames[3], frames[2]
+    shuffled.PerFrameFunctionalGroupsSequence = frames[::-1]  # from the head to the feet
+    shuffled.save_as(tmp_path / "frames.dcm")
+    assert len(find_scans([tmp_path], num_channels=1).scans) == 1
+
+
+def test_frames_that_lie_across_each_other_are_no_volume(tmp_path: Path) -> None:
+    file = write_frames(tmp_path / "frames.dcm", voxels((6, 12, 10)).astype(np.uint16))
+    header = pydicom.dcmread(file)
+    plane = pydicom.Dataset()
+    plane.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    header.PerFrameFunctionalGroupsSequence[5].PlaneOrientationSequence = [plane]
+    header.save_as(file)
+    (skipped,) = find_scans([tmp_path], num_channels=1).skipped
+    assert (skipped.reason, skipped.detail) == (Reason.DIMENSIONS, "6 frames in 2 orientations")
 
 
 def test_scaled_slices_keep_their_decimals(tmp_path: Path, scratch: Path) -> None:

@@ -309,6 +309,18 @@ def test_output_is_checked_against_the_input(tmp_path: Path) -> None:
     write_blob(given / "scan.mha", (6, 8, 10), 90, (1.0, 2.0, 3.0))
     write_blob(made / "scan.mha", (6, 8, 10), 1, (1.0, 2.0, 3.0))
     assert check_output.find_problems(config, tmp_path / "in", tmp_path / "out") == []
+    sound = sitk.ReadImage(str(made / "scan.mha"))
+    moved, turned = sitk.Image(sound), sitk.Image(sound)
+    moved.SetOrigin((0.0, 0.0, 0.5))
+    turned.SetDirection((0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    for unsound, words in (
+        (moved, "its origin is (0.0, 0.0, 0.5)"),
+        (turned, "its direction is (0.0, 1.0, "),
+        (sitk.Cast(sound, sitk.sitkFloat32), "its voxels are 32-bit float"),
+    ):
+        sitk.WriteImage(unsound, str(made / "scan.mha"))
+        (problem,) = check_output.find_problems(config, tmp_path / "in", tmp_path / "out")
+        assert problem.startswith(words)
     write_blob(made / "scan.mha", (6, 8, 10), 2, (1.0, 2.0, 3.5))
     problems = check_output.find_problems(config, tmp_path / "in", tmp_path / "out")
     assert [problem.split(" is ")[0] for problem in problems[:1]] == ["its spacing"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from nnunet_genesis.submission.models import Choice, choose_models
 from nnunet_genesis.submission.postprocessing import find_postprocessing
 from nnunet_genesis.submission.prediction import Machine, Step, plan_steps, run_steps
 from nnunet_genesis.submission.provenance import describe_model, seen_test_cases
+from nnunet_genesis.submission.same_dataset import refuse_other_dataset
 from tests.submission.models import write_model
-from tests.submission.written import write_blob
+from tests.submission.written import write_blob, write_json
 
 DATASET = "Dataset003_Liver"
 FIVE = ("0", "1", "2", "3", "4")
@@ -46,6 +48,14 @@ def test_the_only_model_is_taken_with_all_folds_else_fold_all(results: Path) -> 
         choose_models(DATASET, Choice(models=("nnUNetTrainer__P__2d",) * 2))
 
 
+def test_folds_that_are_not_finished_are_not_left_out_without_a_word(results: Path) -> None:
+    write_model(results, "nnUNetTrainer__P__3d_fullres", folds=("0", "1"))
+    with pytest.raises(SetupError, match=r"no checkpoint_final\.pth of fold 2, 3, 4; finished: 0, 1") as raised:
+        choose_models(DATASET, Choice())
+    assert raised.value.mend is not None
+    assert raised.value.mend.startswith("-f 0 1, or nnUNetv2_train Dataset003_Liver 3d_fullres 2 ")
+
+
 def test_what_nnunet_recommends_comes_before_what_there_is(results: Path) -> None:
     names = ["nnUNetTrainer__P__2d", "nnUNetTrainerGenesis__P__3d_fullres"]
     for name in names:
@@ -58,6 +68,7 @@ def test_what_nnunet_recommends_comes_before_what_there_is(results: Path) -> Non
     models = choose_models(DATASET, Choice())
     assert [model.name for model in models] == names
     assert all(model.folds == ("0", "1") for model in models)
+    assert [model.folds for model in choose_models(DATASET, Choice(folds=("1",)))] == [("1",), ("1",)]
     assert find_postprocessing(models) is None
     ensemble = results / "ensembles" / f"ensemble___{names[0]}___{names[1]}___0_1"
     ensemble.mkdir(parents=True)
@@ -132,11 +143,50 @@ def test_whole_predictions_are_not_made_again(tmp_path: Path) -> None:
     step = Step(("false",), output, continues=True)
     assert run_steps(tmp_path / "work", [step], found, labels, made_by={}, say=lines.append) == output
     assert lines == [f"{output}: all 2 predictions are there"]
+    unmarked = Step(("false",), tmp_path / "unmarked" / "model", continues=True)
+    shutil.copytree(output, unmarked.output)
+    with pytest.raises(SetupError, match="predictions of another submission; what differs: models"):
+        run_steps(tmp_path / "unmarked", [unmarked], found, labels, made_by={"models": {}}, say=lines.append)
     needs_more = Step(("false",), output, keeps_probabilities=True, continues=True)
     with pytest.raises(GenesisError, match="exit status 1"):
         run_steps(tmp_path / "work", [needs_more], found, labels, made_by={}, say=lines.append)
     with pytest.raises(SetupError, match="predictions of another submission; what differs: images"):
         run_steps(tmp_path / "work", [step], found, labels, made_by={"images": {}}, say=lines.append)
+
+
+def test_what_is_made_of_predictions_is_made_again_with_them(tmp_path: Path) -> None:
+    """The ensemble of an earlier attempt is whole, and may be one of other predictions."""
+    image, folders = tmp_path / "a_0000.nii.gz", [tmp_path / "work" / name for name in ("model", "ensemble")]
+    write_blob(image, (4, 5, 6), 90, (1.0, 1.0, 1.0))
+    for folder, label in ((tmp_path / "made", 1), (folders[1], 2)):
+        folder.mkdir(parents=True)
+        write_blob(folder / "a.nii.gz", (4, 5, 6), label, (1.0, 1.0, 1.0))
+    (tmp_path / "work" / "made_by.json").write_text("{}")
+    found = TestImages("Dataset003_Liver", tmp_path, {}, ".nii.gz", {"a": (image,)})
+    steps = [
+        Step(("cp", str(source / "a.nii.gz"), str(output)), output, continues=output == folders[0])
+        for source, output in ((tmp_path / "made", folders[0]), (folders[0], folders[1]))
+    ]
+    labels, lines = {0: "background", 1: "liver", 2: "tumour"}, list[str]()
+    for said in (["$ cp", "$ cp"], [f"{folder}:" for folder in folders]):
+        lines.clear()
+        assert run_steps(tmp_path / "work", steps, found, labels, made_by={}, say=lines.append) == folders[1]
+        assert [line.startswith(begin) for line, begin in zip(lines, said, strict=True)] == [True, True]
+        assert (folders[1] / "a.nii.gz").read_bytes() == (tmp_path / "made" / "a.nii.gz").read_bytes()
+
+
+def test_the_first_stage_of_a_cascade_must_mean_the_same_labels_too(results: Path, tmp_path: Path) -> None:
+    names = [f"nnUNetTrainer__P__{configuration}" for configuration in ("3d_lowres", "3d_cascade_fullres")]
+    first, second = write_model(results, names[0]), write_model(results, names[1], previous="3d_lowres")
+    write_json(second, {"background": 0, "liver": 1})
+    images = TestImages(DATASET, tmp_path, json.loads((second / "dataset.json").read_text()), ".nii.gz", {})
+    models = choose_models(DATASET, Choice(models=(names[1],), folds=("0",)))
+    write_json(first, {"background": 0, "liver": 1})
+    refuse_other_dataset(models, images)
+    write_json(first, {"background": 0, "spleen": 1})
+    with pytest.raises(SetupError, match=r"labels: the model .*'spleen': 1}, the raw dataset") as raised:
+        refuse_other_dataset(models, images)
+    assert raised.value.where == first
 
 
 def test_predictions_that_are_whole_but_not_sound_stay_and_those_that_are_cut_off_are_made_again(

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 
-from nnunet_genesis.submission.label_maps import rewrite_labels
+from nnunet_genesis.submission.label_maps import apply_label_map, rewrite_labels
+from nnunet_genesis.submission.volumes import Library, count_colours, read_grid
 from tests.commands import genesis
 from tests.submission.models import write_model
 from tests.submission.written import CASES, LABELS, real_hippocampus, write_blob, write_json, write_prediction
@@ -119,6 +121,13 @@ def test_labels_are_mapped_and_nothing_else_changes(folders: tuple[Path, Path], 
         assert after.GetPixelID() == sitk.sitkUInt8
 
 
+@pytest.mark.parametrize(("largest", "kind"), [(255, np.uint8), (256, np.uint16), (9999, np.uint16)])
+def test_labels_get_the_type_that_holds_the_largest(largest: int, kind: type[np.generic]) -> None:
+    mapped = apply_label_map(np.array([[0, 2], [1, 2]], np.uint8), {0: 0, 1: 3, 2: largest})
+    assert mapped.tolist() == [[0, largest], [3, largest]]
+    assert mapped.dtype == kind
+
+
 def test_merging_labels_is_told(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert submit("4", "--format", "msd", "--predictions", folders[1], "--label-map", "2=1", "--output", "out") == 0
     assert "the label map makes one label of several" in capsys.readouterr().out
@@ -169,7 +178,7 @@ def _flip(file: Path) -> None:
 
 def _stretch(file: Path) -> None:
     image = sitk.ReadImage(str(file))
-    image.SetSpacing([1.0, 1.0, 1.001])
+    image.SetSpacing([1.0, 1.0, 1.0002])
     write_prediction(file, image)
 
 
@@ -198,7 +207,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "its origin is (-0.5, -0.5, 1.5) mm, the image's (-1, -1, 1) mm": _shift,
     "its axes are in another order": _swap,
     "its direction is (1, 0, 0, 0, 1, 0, 0, 0, 1), the image's (-1, 0, 0, 0, -1, 0, 0, 0, 1)": _flip,
-    "its spacing is (1, 1, 1.001) mm, the image's (1, 1, 1) mm": _stretch,
+    "its spacing is (1, 1, 1.0002) mm, the image's (1, 1, 1) mm": _stretch,
     "it holds 3, 6, and dataset.json has 0 (background), 1 (Anterior), 2 (Posterior)": _relabel,
     "its voxels are float32, and labels are integers": _float,
     "the file is cut off or damaged": _truncate,
@@ -409,6 +418,9 @@ def test_mistakes_in_the_dataset(folders: tuple[Path, Path], capsys: pytest.Capt
     command = ("Dataset004_Hippocampus", "--format", "msd", "--predictions", predictions)
     write_json(dataset, LABELS, numTest=4)
     assert "3 cases, and" in refused(capsys, *command)
+    write_json(dataset, LABELS, numTest=0)  # nobody counted them
+    assert submit(*command, "--output", "uncounted") == 0
+    shutil.rmtree("uncounted")
     write_json(dataset, LABELS, channels=2)
     message = refused(capsys, *command)
     assert message.count("channels 0000 of 2") == 3
@@ -440,6 +452,17 @@ def test_four_channels_and_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write_blob(predictions / "BRATS_485.nii.gz", (8, 12, 10), 4, (1.0, 1.0, 2.0))
     assert submit("17", "--format", "msd", "--predictions", predictions, "--output", "other") == 1
     assert not Path("other").exists()
+
+
+def test_regions_are_not_mapped_by_their_names(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset, predictions = folders
+    write_json(dataset, {"background": 0, "whole": [1, 2]}, regions_class_order=[1])
+    challenge = tmp_path / "dataset.json"
+    challenge.write_text(json.dumps({"labels": {"0": "background", "1": "whole"}}))
+    command = ("4", "--format", "msd", "--predictions", predictions, "--task-json", challenge)
+    assert "labels of the dataset that the challenge does not name: they are regions" in refused(capsys, *command)
 
 
 @pytest.mark.parametrize("ending", [".mha", ".nrrd"])
@@ -491,6 +514,16 @@ def test_flat_images_keep_their_format(
     images.imsave(predictions / f"img-1{ending}", prediction.T, check_contrast=False)
     assert submit(*command, "--output", "other") == 1
     assert "its axes are in another order" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("ending", "size", "colours"), [(".tif", (7, 5), 3), (".tiff", (3, 7, 5), 0)])
+def test_three_values_at_the_end_are_colours_where_nnunet_takes_them_for_such(
+    tmp_path: Path, ending: str, size: tuple[int, ...], colours: int
+) -> None:
+    file = tmp_path / f"image{ending}"
+    tifffile.imwrite(file, np.zeros((5, 7, 3), np.uint8))
+    assert read_grid(file, Library.FLAT).size == size
+    assert count_colours(file) == colours
 
 
 def test_images_of_one_bit_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,11 @@ def test_another_network_is_refused_with_all_that_differs(tmp_path: Path, capsys
     architecture = describe((4, 8, 16), residual=True)
     weights = build_network(architecture, 2, 2).state_dict()
     content = content_of(weights, architecture, (32, 32, 32))
-    content["nnssl_adaptation_plan"] |= {"key_to_stem": "stem", "pretrain_num_input_channels": 2}
+    content["nnssl_adaptation_plan"] |= {
+        "key_to_stem": "stem",
+        "pretrain_num_input_channels": 2,
+        "keys_to_in_proj": ["x.conv"],
+    }
     file = tmp_path / "small.pth"
     torch.save(content, file)
     assert submit("--checkpoint", file, "--output", tmp_path / "out") == 1
@@ -119,6 +123,7 @@ def test_another_network_is_refused_with_all_that_differs(tmp_path: Path, capsys
         "its first convolution takes 2 channel(s), and it must be 1",
         "pretrain_num_input_channels is 2, and it must be 1",
         "key_to_stem is 'stem', and no tensor is under it",
+        "keys_to_in_proj has x.conv, and there is no tensor x.conv.weight",
         "its patches: 32 x 32 x 32, and OpenMind's preset is 160 x 160 x 160",
         "its recommended_downstream_patchsize: 32 x 32 x 32",
         "docs/submission.md",

@@ -37,6 +37,7 @@ def test_everything_but_the_heads() -> None:
     changed = {name for name, tensor in target.state_dict().items() if not torch.equal(tensor, before[name])}
     assert {name for name in before if name not in changed} == {n for n in before if ".seg_layers." in n}
     assert report.left == [name for name, _ in target.named_parameters() if ".seg_layers." in name]
+    assert report.decoder_share == 1, "heads are no part of what is asked for"
     heads = {name: tensor for name, tensor in source.state_dict().items() if ".seg_layers." in name}
     same_heads = build(outputs=1, seed=1)
     load_weights(same_heads, source_of(source), part="full")
@@ -121,6 +122,7 @@ def test_layers_of_the_file_are_not_left_out_within_a_stage(residual: bool) -> N
     with pytest.raises(TransferError, match=r"convolutions .* has none \(the first is encoder\.stages\.0\."):
         load_weights(target, source_of(source))
     assert all(torch.equal(tensor, before[name]) for name, tensor in snapshot(target).items())
+    assert load_weights(target, source_of(source), minimum_share=0).skipped, "whoever asks for no share takes it"
     report = load_weights(target, source_of(source), allow_partial=True)
     assert report.encoder_share == 1
     assert report.skipped == [name for name in report.dropped if name.endswith("conv.weight")] != []
@@ -269,3 +271,42 @@ def test_unwrap_finds_the_network_under_compile() -> None:
     compiled = torch.compile(network)
     assert isinstance(compiled, nn.Module)
     assert unwrap(compiled) is network
+
+
+def test_leading_channels_are_taken_in_the_encoder_alone() -> None:
+    """A convolution of the decoder sees the upsampled channels, then the skipped ones: leading ones mix them up."""
+    source, target = build(features=(4, 12, 16)), build(seed=1)
+    before = snapshot(target)
+    report = load_weights(target, source_of(source), part="full", allow_partial=True)
+    assert "leading" in report.adapted["encoder.stages.1.0.convs.0.conv.weight"]
+    assert not [name for name in report.adapted if name.startswith("decoder.")]
+    for name in ("decoder.stages.0.convs.0.conv.weight", "decoder.transpconvs.0.weight"):
+        assert "another width" in report.unmatched[name]
+        assert torch.equal(target.state_dict()[name], before[name])
+
+
+def test_a_decoder_that_the_file_has_not_is_missed_whatever_is_allowed() -> None:
+    target = build(seed=1)
+    alone = {name: tensor for name, tensor in build().state_dict().items() if name.startswith("encoder.")}
+    with pytest.raises(TransferError, match=r"the decoder was to be loaded, too .* fills 0 % of it"):
+        load_weights(target, source_of(alone), part="full", allow_partial=True, minimum_share=0)
+
+
+def test_transposed_convolutions_of_slices_are_not_repeated_into_volumes() -> None:
+    source, target = build(dim=2), build(dim=3, seed=1)
+    before = snapshot(target)
+    report = load_weights(target, source_of(source), part="full", minimum_share=0.1)
+    for number in range(2):
+        name = f"decoder.transpconvs.{number}.weight"
+        assert report.unmatched[name].startswith("shape (")
+        assert torch.equal(target.state_dict()[name], before[name])
+
+
+def test_strides_may_be_one_number_for_all_axes() -> None:
+    ours, theirs = {"arch_kwargs": {"strides": [1, 2, 2]}}, {"arch_kwargs": {"strides": [1, 2, 1]}}
+    assert plan_transfer(build(), source_of(build(), ours), architecture=ours)[1].notes == []
+    (note,) = plan_transfer(build(), source_of(build(), theirs), architecture=ours)[1].notes
+    assert note.startswith("stage 2: stride ")
+    by_axis = {"arch_kwargs": {"strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]]}}
+    assert plan_transfer(build(), source_of(build(), by_axis), architecture=ours)[1].notes == []
+    assert len(plan_transfer(build(), source_of(build(), by_axis), architecture=theirs)[1].notes) == 1

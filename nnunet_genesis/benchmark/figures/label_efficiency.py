@@ -16,7 +16,7 @@ from nnunet_genesis.benchmark.figures.style import (
     schedules_of,
 )
 from nnunet_genesis.benchmark.scores import SCRATCH
-from nnunet_genesis.benchmark.statistics.comparison import arms_of
+from nnunet_genesis.benchmark.statistics.comparison import Arm, arms_of
 from nnunet_genesis.figure_text import names_as_they_are
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def draw_label_efficiency(file: Path, rows: Sequence[tuple[MetricTable, Sequence
     """Draw a row of panels per metric and a column per schedule.
 
     Small marks are single trainings, lines their means. The bar at a pretrained mean is the 95 % interval of its
-    difference to scratch, set upon scratch's mean: where it does not reach scratch's line, it excludes zero.
+    difference to scratch, set upon scratch's line: where it does not reach that, it excludes zero.
 
     Args:
         file: Picture to write.
@@ -98,7 +98,9 @@ def _draw_panel(
                 linewidths=0,
             )
             if entry is not None:
-                ends = [entry.scratch.mean + end for end in (entry.interval.low, entry.interval.high)]
+                # Not the mean that it was compared with, where seeds without a counterpart are left out.
+                control = float(table.by_group(arms[Arm(SCRATCH, labelled, schedule)]).mean())
+                ends = [control + end for end in (entry.interval.low, entry.interval.high)]
                 panel.plot([place, place], ends, color=colour, linewidth=1.4, marker="_", markersize=7)
         panel.plot(
             *zip(*means, strict=True),

@@ -43,7 +43,7 @@ def saving_table(savings: Sequence[LabelSaving]) -> Table:
             one.schedule,
             str(one.most),
             _number(one.reached),
-            f"{_number(one.earliest)} to {_number(one.latest)}",
+            _ends(one),
             _saved(one),
         )
         for one in savings
@@ -104,6 +104,12 @@ def _saved(one: LabelSaving) -> str:
         return "not shown"
     bounds = (words.share(1 - number / one.most) for number in (one.latest, one.earliest))
     return f"{words.share(one.saved)} ({' to '.join(bounds)})"
+
+
+def _ends(one: LabelSaving) -> str:
+    if not one.over_runs and None in (one.earliest, one.latest):
+        return "not known (one seed)"
+    return f"{_number(one.earliest)} to {_number(one.latest)}"
 
 
 def _number(value: int | None) -> str:

@@ -100,7 +100,7 @@ def gather(folder: Path) -> Material:
         comparisons={place: compare(table, paired=paired) for place, table in tables.items()},
         savings=[] if headline is None else label_savings(tables[headline], paired=paired),
         curves=curves,
-        convergence=convergence(curves),
+        convergence=convergence(curves, paired=paired),
     )
 
 

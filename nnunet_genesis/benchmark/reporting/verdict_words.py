@@ -61,7 +61,8 @@ def cautions(material: Material) -> list[str]:
     if few:
         found.append(
             f"{count(few, 'comparison has', 'comparisons have')} two seeds only, which hardly tell how far trainings"
-            " differ: the interval is wide. Train at least three seeds."
+            " differ: the interval is wide, and of several comparisons none is called better or worse. Train at least"
+            " three seeds."
         )
     if len({one.arm.labelled for one in entries}) > 1:
         found.append(

@@ -67,6 +67,7 @@ class Comparison:
         interval: Mean difference with its interval, over patients and trainings.
         bootstrap: Ends of the hierarchical bootstrap's interval.
         wilcoxon: p-value over the groups' differences, for these trainings.
+        paired: Whether trainings with the same seed were compared.
         family: Number of comparisons that the corrected p-values below are corrected for.
         interval_holm: The interval's p-value, corrected.
         wilcoxon_holm: Wilcoxon's, corrected.
@@ -83,6 +84,7 @@ class Comparison:
     interval: Interval
     bootstrap: tuple[float, float]
     wilcoxon: float
+    paired: bool
     family: int = 1
     interval_holm: float = np.nan
     wilcoxon_holm: float = np.nan
@@ -137,7 +139,7 @@ def compare(table: MetricTable, *, paired: bool) -> list[Comparison]:
         control = Arm(SCRATCH, arm.labelled, arm.schedule)
         if arm.initialisation == SCRATCH or control not in arms:
             continue
-        our_runs, their_runs = _matched_runs(arms[arm], arms[control], paired=paired)
+        our_runs, their_runs = matched_runs(arms[arm], arms[control], paired=paired)
         if not our_runs:
             continue
         ours, theirs = table.by_group(our_runs), table.by_group(their_runs)
@@ -155,6 +157,7 @@ def compare(table: MetricTable, *, paired: bool) -> list[Comparison]:
                 interval=crossed_interval(ours, theirs, paired=paired),
                 bootstrap=hierarchical_bootstrap(ours, theirs, paired=paired),
                 wilcoxon=wilcoxon_p(by_group),
+                paired=paired,
             )
         )
     interval_holm = holm([entry.interval.p for entry in comparisons])
@@ -170,11 +173,11 @@ def matched_scores(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scores of two arms, each of shape (runs, groups); with `paired` of the seeds that both have, in one order."""
     arms = arms_of(table.values)
-    ours, theirs = _matched_runs(arms[arm], arms[control], paired=paired)
+    ours, theirs = matched_runs(arms[arm], arms[control], paired=paired)
     return table.by_group(ours), table.by_group(theirs)
 
 
-def _matched_runs(
+def matched_runs(
     ours: Sequence[RunKey], theirs: Sequence[RunKey], *, paired: bool
 ) -> tuple[list[RunKey], list[RunKey]]:
     """Trainings of two arms; with `paired` those of the seeds that both have, in one order."""

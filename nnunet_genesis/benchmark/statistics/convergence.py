@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnunet_genesis.benchmark.scores import SCRATCH
-from nnunet_genesis.benchmark.statistics.comparison import Arm, arms_of
+from nnunet_genesis.benchmark.statistics.comparison import Arm, arms_of, matched_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +28,7 @@ class Convergence:
     Attributes:
         arm: Pretrained, or scratch itself: by its end at the latest, but where its curve is flat, long before.
         epochs: Of scratch's training.
-        target: Smoothed pseudo Dice at scratch's end, mean over its seeds.
+        target: Smoothed pseudo Dice at scratch's end, mean over its seeds (with `paired`, those that both arms have).
         reached: Number of epochs after which the arm's mean curve is at least that for the first time; None if never.
         by_seed: The same for every single training, by its seed.
     """
@@ -78,13 +78,18 @@ def smoothed_curves(scores: Iterable[EpochScore]) -> dict[RunKey, NDArray[np.flo
     return curves
 
 
-def convergence(curves: dict[RunKey, NDArray[np.float64]]) -> list[Convergence]:
-    """Compare every arm, scratch first, with the end of scratch with the same labelled cases and schedule."""
+def convergence(curves: dict[RunKey, NDArray[np.float64]], *, paired: bool) -> list[Convergence]:
+    """Compare every arm, scratch first, with the end of scratch with the same labelled cases and schedule.
+
+    Args:
+        curves: From `smoothed_curves`.
+        paired: See `compare`.
+    """
     arms = arms_of(curves)
     found = []
-    for arm, runs in arms.items():
-        control = arms.get(Arm(SCRATCH, arm.labelled, arm.schedule))
-        if control is None:
+    for arm, own in arms.items():
+        runs, control = matched_runs(own, arms.get(Arm(SCRATCH, arm.labelled, arm.schedule), []), paired=paired)
+        if not runs or not control:
             continue
         end = mean_curve([curves[run] for run in control])
         target = float(end[-1])

@@ -26,6 +26,7 @@ class LabelSaving:
         reached: Smallest number from which on the mean is at least that of scratch with the most; None if none.
         earliest: Smallest number from which on the interval does not lie below it; None if none.
         latest: Smallest number from which on the interval does not go below it; None if none.
+        over_runs: Whether all intervals are about other trainings, too; one that is not counts as one without ends.
         steps: For every number tried, sorted, the difference to scratch with the most (not for that arm itself).
     """
 
@@ -35,6 +36,7 @@ class LabelSaving:
     reached: int | None
     earliest: int | None
     latest: int | None
+    over_runs: bool
     steps: dict[int, Interval]
 
     @property
@@ -70,14 +72,22 @@ def label_savings(table: MetricTable, *, paired: bool) -> list[LabelSaving]:
 
 def _saving(table: MetricTable, initialisation: str, target: Arm, steps: dict[int, Interval]) -> LabelSaving:
     sign = 1 if table.larger_is_better else -1
-    best = {number: max(sign * step.low, sign * step.high) for number, step in steps.items()}
-    worst = {number: min(sign * step.low, sign * step.high) for number, step in steps.items()}
+    ends = {number: (sign * step.low, sign * step.high) for number, step in steps.items()}
+    best = {number: max(ends[number]) if step.over_runs else np.nan for number, step in steps.items()}
+    worst = {number: min(ends[number]) if step.over_runs else np.nan for number, step in steps.items()}
     means = {number: sign * step.difference for number, step in steps.items()}
     if initialisation == SCRATCH:  # it reaches itself
         for values in (best, worst, means):
             values[target.labelled] = 0.0
     return LabelSaving(
-        initialisation, target.schedule, target.labelled, _from_on(means), _from_on(best), _from_on(worst), steps
+        initialisation=initialisation,
+        schedule=target.schedule,
+        most=target.labelled,
+        reached=_from_on(means),
+        earliest=_from_on(best),
+        latest=_from_on(worst),
+        over_runs=all(step.over_runs for step in steps.values()),
+        steps=steps,
     )
 
 

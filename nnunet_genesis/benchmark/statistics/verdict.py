@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from nnunet_genesis.benchmark.statistics.comparison import Comparison
 
 
+LEAST_SEEDS = 3
+"""Of either arm, for a verdict on one of several comparisons: with two, Satterthwaite's approximation is right at 5 %,
+and far too bold at the smaller levels that a correction asks for (benchmarks/results/family_verdicts.txt)."""
+
+
 class Verdict(str, Enum):
     """What is shown; anything but better and worse is no difference shown."""
 
@@ -24,11 +29,10 @@ class Verdict(str, Enum):
 def judge(comparison: Comparison) -> Verdict:
     """Say what is shown about pretraining, at a level of 5 % over the whole family of comparisons.
 
-    Better or worse needs two or more seeds of both arms, the interval's p-value and Wilcoxon's, both after Holm's
-    correction.
+    Better or worse needs the interval's p-value and Wilcoxon's, both after Holm's correction, and of both arms two or
+    more seeds, or `LEAST_SEEDS` where several comparisons are made between trainings that are not paired.
     """
-    sure = comparison.interval_holm < LEVEL and comparison.wilcoxon_holm < LEVEL  # False where one is NaN
-    if not sure or not comparison.interval.over_runs:
+    if not _is_sure(comparison) or not comparison.interval.over_runs or _has_few_seeds(comparison):
         return Verdict.NONE
     return _direction(comparison)
 
@@ -42,17 +46,31 @@ def explain(comparison: Comparison) -> str:
     if np.isnan(interval.p):
         return f"{verdict.value}: one test patient gives no interval"
     if not interval.over_runs:
-        if comparison.interval_holm < LEVEL and comparison.wilcoxon_holm < LEVEL:
+        if _is_sure(comparison):
             lead = f"{_direction(comparison).value} in these trainings alone"
         else:
             lead = f"{verdict.value} even in these trainings"
         return f"{lead}: one seed says nothing of the next"
     if interval.p >= LEVEL:
         return str(verdict.value)
-    alone = f"alone: {_direction(comparison).value}"
+    return f"{verdict.value}{_what_is_missing(comparison)} (alone: {_direction(comparison).value})"
+
+
+def _what_is_missing(comparison: Comparison) -> str:
     if comparison.interval_holm >= LEVEL:
-        return f"{verdict.value} after correction for {comparison.family} comparisons ({alone})"
-    return f"{verdict.value}: the patients' ranks do not agree ({alone})"
+        return f" after correction for {comparison.family} comparisons"
+    if _has_few_seeds(comparison):
+        return f": two seeds are too few for {comparison.family} comparisons"
+    return ": the patients' ranks do not agree"
+
+
+def _is_sure(comparison: Comparison) -> bool:
+    return comparison.interval_holm < LEVEL and comparison.wilcoxon_holm < LEVEL  # False where one is NaN
+
+
+def _has_few_seeds(comparison: Comparison) -> bool:
+    fewest = min(len(one.seeds) for one in (comparison.pretrained, comparison.scratch))
+    return comparison.family > 1 and not comparison.paired and fewest < LEAST_SEEDS
 
 
 def _direction(comparison: Comparison) -> Verdict:

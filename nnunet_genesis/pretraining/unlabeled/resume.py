@@ -94,14 +94,17 @@ def spoilt_cases(cases: Iterable[PoolCase], skipped: Sequence[SkippedScan]) -> l
     What could not be looked at says nothing: a file server may have been away for a moment.
     """
     known = [bad for bad in skipped if not bad.is_passing]
-    by_source = {_path(source): bad for bad in reversed(known) for source in bad.source.split("; ")}
+    by_source: dict[Path, list[SkippedScan]] = {}
+    for bad in known:
+        for source in bad.source.split("; "):
+            by_source.setdefault(_path(source), []).append(bad)
     spoilt = []
     for case in cases:
         path = _path(case.sources[0])
-        bad = by_source.get(path)
-        # Of a folder with several series, another one may be meant.
-        if bad is not None and (bad.identifier == case.identifier or _is_file(path)) and _is_there(case):
-            spoilt.append((case, bad))
+        # Of a folder with several series, others may be meant.
+        meant = [bad for bad in by_source.get(path, ()) if bad.identifier == case.identifier or _is_file(path)]
+        if meant and _is_there(case):
+            spoilt.append((case, meant[0]))
     return spoilt
 
 

@@ -20,6 +20,7 @@ from nnunet_genesis.pretraining.distortions.curves import tabulate_curve
 from nnunet_genesis.pretraining.distortions.intensity import (
     IntensityCurves,
     apply_intensity_curves,
+    apply_intensity_curves_batched,
     sample_intensity_curves,
 )
 from nnunet_genesis.pretraining.intensities import IntensityRange
@@ -150,6 +151,14 @@ def test_values_outside_the_unit_interval_go_on_with_slope_one_and_keep_their_or
     )
     everywhere = mapped(curves, np.linspace(-2, 3, 501))
     assert (np.diff(everywhere, axis=1) * sign >= -ROUNDING).all()
+
+
+def test_values_far_outside_the_range_are_the_same_for_a_whole_batch_at_once() -> None:
+    """The tables of all channels follow each other in memory: what lies beyond one is not looked up in the next."""
+    curves = sample_intensity_curves(3, 2, generator(13), probability=1.0)
+    units = torch.linspace(-4, 5, 600).view(1, 1, 10, 10, 6).expand(3, 2, -1, -1, -1).contiguous()
+    at_once = apply_intensity_curves_batched(units, curves, unit_range(2))
+    torch.testing.assert_close(at_once, apply_intensity_curves(units, curves, unit_range(2)), rtol=0, atol=5e-5)
 
 
 def test_half_of_the_curves_are_decreasing() -> None:

@@ -10,7 +10,14 @@ import pytest
 import torch
 from scipy import stats
 
-from nnunet_genesis.pretraining.distortions.painting import Painting, apply_painting, painted_voxels, sample_painting
+from nnunet_genesis.pretraining.distortions.painting import (
+    Painting,
+    apply_painting,
+    apply_painting_batched,
+    painted_voxels,
+    sample_painting,
+)
+from nnunet_genesis.pretraining.intensities import IntensityRange
 from tests.pretraining.distortions import reference
 from tests.pretraining.distortions.units import unit_range
 
@@ -206,3 +213,16 @@ def test_the_same_parameters_give_the_same_noise_and_another_seed_another() -> N
     other_noise = apply_painting(units, replace(parameters, noise_seed=parameters.noise_seed + 1), unit_range(1))
     assert torch.equal(other_noise == -1, first == -1), "the seed decides the noise, not the boxes"
     assert not torch.equal(other_noise, first)
+
+
+def test_noise_that_is_drawn_at_once_spans_the_range_of_each_channel() -> None:
+    """The way of accelerators, with the processor's own generator."""
+    parameters = sample_painting(2, (32, 32, 32), generator(12), probability=1.0, outside_probability=1.0)
+    intensities = IntensityRange((-1.5, 10.0), (3.0, 20.0), (False, False))
+    result = apply_painting_batched(torch.full((2, 2, 32, 32, 32), -99.0), parameters, intensities)
+    for sample in range(2):
+        mask = plainly_painted(parameters, sample, (32, 32, 32))
+        for values, low, high in zip(result[sample], intensities.low, intensities.high, strict=True):
+            noise = values.double().numpy()[mask]
+            assert stats.kstest(noise, stats.uniform(low, high - low).cdf).pvalue > 1e-3
+            assert (values.numpy()[~mask] == -99).all()

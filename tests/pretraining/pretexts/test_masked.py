@@ -259,6 +259,22 @@ def test_every_distortion_is_named_and_can_be_drawn_alone() -> None:
     assert hiding.describe(hiding.sample(1, generator(11)))[0].startswith("masked ")
 
 
+def test_the_configured_shares_probabilities_and_sizes_are_those_that_are_drawn() -> None:
+    sides, block = (40, 56, 40), (8, 8, 8)
+    for config in (MaskedConfig(mask_ratio=(0.2, 0.3)), MaskedGenesisConfig(mask_ratio=(0.2, 0.3))):
+        drawn = Masked(config, sides, unit_z(1), block).sample(500, generator(12))
+        assert 0.2 <= drawn.masking.ratios.min() < 0.22
+        assert 0.28 < drawn.masking.ratios.max() <= 0.3
+    told = MaskedGenesisConfig(
+        mirror_probability=0, low_resolution_max_factor=5, noise_max_deviation=0.4, shuffling_coverage=0.25
+    )
+    parameters = MaskedGenesis(told, sides, unit_z(1), block).sample(500, generator(13))
+    assert parameters.low_resolution.sizes.amin(0).tolist() == [8, 11, 8]
+    assert 0.35 < parameters.noise.deviations.max() <= 0.4
+    assert set(parameters.shuffling.coverage.tolist()) == {0.25}
+    assert not parameters.masked.mirroring.mirrored.any()
+
+
 def test_blocks_are_cells_of_the_deepest_stage_unless_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,8 @@ def test_where_channels_are_drawn_each_has_its_modality() -> None:
     part = ModalityAdversary([("T2", "T1"), ("CT",)], 0.1)
     labels = {"source": torch.tensor([0, 0, 1, 1]), "channel": torch.tensor([0, 1, 0, 1])}
     assert [part.modalities[number] for number in part.labels(labels).tolist()] == ["T2", "T1", "CT", "CT"]
+    part = ModalityAdversary([("CT", "PET"), ("T1",)], 0.1)  # one name stands for all channels
+    assert [part.modalities[number] for number in part.labels(labels).tolist()] == ["CT", "PET", "T1", "T1"]
 
 
 def test_patches_without_a_label_count_nowhere() -> None:

@@ -70,6 +70,16 @@ def test_exactly_one_distortion_each_a_quarter_of_the_time_and_a_deformation_alw
     assert (boxes == 1).all(), "one box, not up to five"
 
 
+def test_the_configured_sizes_are_those_that_are_drawn() -> None:
+    published = semantic((64, 64, 64))
+    config = replace(published.config, elastic_alpha=991.0 / 2, elastic_sigma=4.0, shuffling_windows=10)
+    other = SemanticGenesis(config, published.intensities, published.discovery)
+    drawn, expected = (pretext.sample(4, generator(1)) for pretext in (other, published))
+    assert drawn.elastic.sigmas.unique().tolist() == [4.0]
+    torch.testing.assert_close(drawn.elastic.deviations, expected.elastic.deviations * 2**0.5)
+    torch.testing.assert_close(drawn.shuffling.coverage, 2 * expected.shuffling.coverage)
+
+
 def test_each_distortion_alone_is_what_its_name_says() -> None:
     pretext = semantic((32, 32, 32))
     words = {"shuffling": "shuffled", "in-painting": "in-painted", "out-painting": "out-painted"}
@@ -160,6 +170,10 @@ def test_the_balance_of_the_losses_is_the_published_one() -> None:
     scores = pretext.head_scores(None, {"class": torch.eye(3)[:2]}, {"class": torch.tensor([0, 2])})
     assert scores["accuracy"].tolist() == [1.0, 0.0]
     assert pretext.chances == {"accuracy": pytest.approx(1 / 3)}
+    assert pretext.minimum_validation_patches >= 3, "a crop of each class at least"
+    intensities = IntensityRange((-1.0, 0.0), (1.0, 4.0), (False, False))  # ranges of 2 and 4, squared: 10 on average
+    both = SemanticGenesis(pretext.config, intensities, pretext.discovery)
+    assert both.classification_weight == pytest.approx(0.01 * 10)
 
 
 class Toy(nn.Module):

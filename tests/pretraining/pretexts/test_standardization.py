@@ -93,4 +93,6 @@ def test_an_overflow_leaves_the_statistics_as_they_are() -> None:
     torch.testing.assert_close(kept, batch.mean(0))
     layer(torch.full((4, 3), torch.nan))
     assert torch.equal(layer.mean, kept)
+    layer(batch.clone().index_fill_(1, torch.tensor([1]), torch.inf))
+    assert torch.equal(layer.mean, kept), "one feature is enough"
     assert bool(layer.variance.isfinite().all())

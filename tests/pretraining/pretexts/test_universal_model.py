@@ -75,6 +75,7 @@ def test_parts_are_on_or_off(config: UniversalModelConfig, parts: list[str]) -> 
     plans = replace(planned(MR), architecture={"arch_kwargs": {"features_per_stage": [4, 6]}})
     heads = pretext.build_heads(plans)
     assert (heads is None) == (not parts)
+    assert (pretext.minimum_validation_patches == 0) == (not parts)
     labels = {"source": torch.tensor([0, 1, 2]), "scale": torch.tensor([0, 2, NO_LABEL])}
     outputs = {} if heads is None else heads(torch.randn(3, 6, 2, 2, 2, generator=generator(2)))
     assert list(pretext.head_losses(heads, outputs, labels)) == parts

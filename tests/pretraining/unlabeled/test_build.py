@@ -229,6 +229,7 @@ def test_excluded_scans_stay_out_and_a_pool_that_holds_them_is_refused(
     assert [(bad.reason, bad.detail) for bad in outcome.skipped] == [
         (Reason.EXCLUDED, "the same voxels as validation case 7 of fold 0")
     ]
+    assert outcome.broken == [], "no fault of a scan, and nothing for --strict"
     build(planned, tmp_path / "in", name="leaky")
     with pytest.raises(SetupError, match=r"holds 1 scan.* excluded; a has the same voxels as validation case 7"):
         build(planned, tmp_path / "in", name="leaky", excluded=excluded)

@@ -96,6 +96,16 @@ def test_files_that_vanish_meanwhile_are_reported(tmp_path: Path) -> None:
     assert [(skipped.identifier, skipped.reason) for skipped in sorted_scans.skipped] == [("gone", Reason.UNREADABLE)]
 
 
+def test_a_series_that_is_no_scan_does_not_take_another_one_of_its_folder_along(tmp_path: Path) -> None:
+    slices = [make_scan(tmp_path / "in", f"slice{number}").channels[0][0] for number in range(2)]
+    case = record(tmp_path / "pool", Scan("series-1", (tuple(slices),)))
+    source = f"{tmp_path / 'in'} (3 slices)"
+    own, other = (SkippedScan(name, source, Reason.MISSING_SLICES, "a gap") for name in ("series-1", "series-2"))
+    assert spoilt_cases([case], [other]) == []
+    assert spoilt_cases([case], [own]) == [(case, own)]
+    assert spoilt_cases([case], [other, own]) == [(case, own)]
+
+
 def refuse_to_look_at(path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the system answer every question about a path with an error."""
     looking = Path.stat
