@@ -54,9 +54,17 @@ def _add_comparison_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help=_INITIALISATION,
     )
-    add("--labelled", nargs="+", default=[], metavar="N", help=_LABELLED)
-    add("--schedules", nargs="+", default=[], metavar="SCHEDULE", help=_SCHEDULES)
-    add("--seeds", nargs="+", type=int, default=[], metavar="SEED", help="of the trainings (default: 0 1 2)")
+    add("--labelled", nargs="+", action="extend", default=[], metavar="N", help=_LABELLED)
+    add("--schedules", nargs="+", action="extend", default=[], metavar="SCHEDULE", help=_SCHEDULES)
+    add(
+        "--seeds",
+        nargs="+",
+        type=int,
+        action="extend",
+        default=[],
+        metavar="SEED",
+        help="of the trainings (default: 0 1 2)",
+    )
     add("--epochs", type=int, help="of every training (default: nnU-Net's, 1000)")
     add("--iterations", type=int, help="per epoch (default: nnU-Net's, 250)")
     add("--trust-unchecked", action="store_true", help=_TRUST)

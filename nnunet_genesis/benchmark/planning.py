@@ -17,6 +17,7 @@ from nnunet_genesis.benchmark.runs import Length, Run, control_of, is_full, list
 from nnunet_genesis.benchmark.scores import SCRATCH
 from nnunet_genesis.benchmark.scoring import read_labels
 from nnunet_genesis.benchmark.settings import PER_SEED, refuse_other_settings
+from nnunet_genesis.benchmark.statistics.metric_table import MEAN_OF_CLASSES
 from nnunet_genesis.benchmark.subsets import parse_amount
 from nnunet_genesis.benchmark.training import now
 from nnunet_genesis.benchmark.workspace import make_workspace
@@ -82,7 +83,14 @@ def make_plan(settings: BenchmarkSettings, axes: Axes, planned: PlannedConfigura
     Raises:
         SetupError: If something asked for does not exist.
     """
-    labels = read_labels(read_dataset_json(planned.dataset_folder / "dataset.json"))
+    description = planned.dataset_folder / "dataset.json"
+    labels = read_labels(read_dataset_json(description))
+    if before is None and MEAN_OF_CLASSES in labels:
+        raise SetupError(
+            f"a class has the name '{MEAN_OF_CLASSES}', by which tables and the verdict know the mean of all classes",
+            where=description,
+            mend="give it another name there and in nnUNet_raw: trainings do not depend on the names of classes",
+        )
     record = before or Record(settings, labels, provenance=_provenance(planned))
     known = list(record.runs.values())
     length = Length(settings.epochs, settings.iterations)

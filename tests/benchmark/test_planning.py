@@ -326,6 +326,33 @@ def test_a_dry_run_needs_no_checkpoint_and_lists_the_test_cases(
     assert planned.dataset_name in output
 
 
+def test_flags_that_are_given_twice_add_up(
+    planned: PlannedConfiguration, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes = ("--labelled", "2", "--schedules", "standard", "--seeds", "0")
+    more = ("--labelled", "5", "--schedules", "warmup", "--seeds", "1", "0")
+    flags = ("--dry-run", "--output", str(folder), "--epochs", "40")
+    for _ in range(2):  # what one call is told is no default of the next
+        code, output = run_command(capsys, *flags, *axes, *more)
+        assert code == 0, output
+        assert "8 runs: 8 pending" in output
+    assert "1 runs: 1 pending" in run_command(capsys, *flags, *axes)[1]
+    assert planned.dataset_folder.is_dir()
+
+
+def test_a_class_that_is_named_like_the_mean_of_all_is_refused(
+    planned: PlannedConfiguration, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = planned.dataset_folder / "dataset.json"
+    description = json.loads(file.read_text())
+    description["labels"] = {"background": 0, "mean of classes": 1, "other": 2}
+    file.write_text(json.dumps(description))
+    code, output = run_command(capsys, "--output", str(folder), "--labelled", "2", "--seeds", "0")
+    assert code == 1
+    assert "a class has the name 'mean of classes'" in output
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -254,6 +254,25 @@ def test_a_network_that_found_nothing_can_be_drawn(small: Path) -> None:
     assert "Worst and best cases" in write_report(small).read_text(encoding="utf-8")
 
 
+def test_only_times_that_are_known_are_added_up(written: Path, tmp_path: Path) -> None:
+    assert "1 failed. Together they took 24 min." in _page(written)
+    folder = tmp_path / "benchmark"
+    folder.mkdir()
+    write_folder(folder, replace(SIZE, labelled=(5,)))
+    files = sorted(folder.glob("runs/*/run.json"))
+    assert len(files) == 6
+    restored = {"status": "finished", "restored_from": "elsewhere"}
+    killed = {"status": "finished", "attempts": [{"seconds": 50.0}, {"started": "2025-01-01T00:00:00+00:00"}]}
+    for file, content in zip(files[:2], (restored, killed), strict=True):
+        file.write_text(json.dumps(content))
+    write_report(folder)
+    assert "1 failed. Together those whose time is known (4 of 6) took 8 min." in _page(folder)
+    for file in files:
+        file.write_text(json.dumps(restored))
+    write_report(folder)
+    assert " took " not in _page(folder).split("<h2>Trainings</h2>")[1].split("<h2>")[0]
+
+
 def test_before_the_first_training_has_finished(small: Path) -> None:
     write_case_scores([], small / "results.csv")
     (small / "epochs.csv").unlink()

@@ -61,12 +61,9 @@ def setting_blocks(record: Record) -> list[Block]:
 def run_blocks(runs: Sequence[RunReport]) -> list[Block]:
     """How every training stands; failures with the last lines of their logs."""
     counts = Counter(report.state for report in runs)
-    spent = describe_duration(sum(report.seconds for report in runs))
     told = ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
-    blocks: list[Block] = [
-        Heading("Trainings"),
-        Paragraph(f"{len(runs)} planned: {told}. Together they took {spent}."),
-    ]
+    planned = f"{len(runs)} planned: {told}." if runs else "None is planned."
+    blocks: list[Block] = [Heading("Trainings"), Paragraph(planned + _time_spent(runs))]
     failed = [report for report in runs if report.state is State.FAILED]
     for report in failed:
         blocks.append(
@@ -78,6 +75,16 @@ def run_blocks(runs: Sequence[RunReport]) -> list[Block]:
     if open_ones:
         blocks.append(Items(tuple(f"{report.run.identifier}: {report.state.value}" for report in open_ones)))
     return blocks
+
+
+def _time_spent(runs: Sequence[RunReport]) -> str:
+    """What is known of it: not that of restored trainings, nor of those whose starter was killed."""
+    begun = [report for report in runs if report.state is State.FINISHED or report.record.get("attempts")]
+    known = [report.seconds for report in begun if report.seconds]
+    if not known:
+        return ""
+    who = "they" if len(known) == len(begun) else f"those whose time is known ({len(known)} of {len(begun)})"
+    return f" Together {who} took {describe_duration(sum(known))}."
 
 
 def command_blocks(record: Record, runs: Sequence[RunReport], folder: Path) -> list[Block]:
