@@ -5,7 +5,8 @@
 RESULTS holds benchmark.json, results.csv and epochs.csv, e.g. benchmarks/results/hippocampus; FOLDER is where the
 benchmark is to go on, below nnUNet_results. Scores and epochs of every finished training come back, its weights and
 predictions do not. A pretraining that was run again takes the place of the first one where all losses of its
-progress.csv are those of RESULTS/NAME_progress.csv, but for rounding (a thousandth).
+progress.csv are those of RESULTS/NAME_progress.csv, but for rounding (a thousandth); the record keeps the SHA-256 of
+the file that the first trainings began from. What was interrupted can be typed again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnunet_genesis.benchmark.candidates import parse_initialisations
 from nnunet_genesis.benchmark.collect import EPOCHS_FILE, RESULTS_FILE, keys_in_tables, run_folder_of
@@ -38,10 +39,13 @@ from nnunet_genesis.errors import GenesisError, SetupError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nnunet_genesis.benchmark.record import Record
+
 Score = TypeVar("Score", CaseScore, EpochScore)
 _PROGRESS = "progress.csv"
 _OF_THE_MACHINE = "steps_per_second"
 _ROUNDING = 1e-3
+_LEAVE_OUT = "leave it out here, and add it by another name: genesis benchmark --initialisation NAME=FILE"
 
 
 def restore(results: Path, folder: Path, checkpoints: dict[str, Path]) -> int:
@@ -56,7 +60,8 @@ def restore(results: Path, folder: Path, checkpoints: dict[str, Path]) -> int:
         How many finished trainings there are.
 
     Raises:
-        SetupError: If `folder` holds a benchmark, `results` none, or a pretraining is another one.
+        SetupError: If `folder` holds a benchmark or other trainings, `results` no benchmark, or a pretraining is
+            another one.
     """
     if (folder / RECORD_FILE).exists():
         raise SetupError("there is a benchmark already", where=folder, mend="name a new folder")
@@ -71,24 +76,51 @@ def restore(results: Path, folder: Path, checkpoints: dict[str, Path]) -> int:
                 mend="name one of them",
             )
         _require_same_losses(results / f"{name}_{_PROGRESS}", checkpoint.with_name(_PROGRESS))
-        found = {"address": str(checkpoint), "file": str(checkpoint), "sha256": sha256_of_file(checkpoint)}
-        record.initialisations[name] |= found
+        record.initialisations[name] = _name_again(record.initialisations[name], checkpoint)
     cases = _by_run(read_case_scores(results / RESULTS_FILE))
     epochs = _by_run(read_epoch_scores(results / EPOCHS_FILE))
     count = 0
     keys_of = keys_in_tables(record)
+    _refuse_other_trainings(record, folder, results)
     for run in record.runs.values():
         published = next((key for key in keys_of[run.key] if key in cases), None)
         if published is None:
             continue
         count += 1
         files = run_folder_of(folder, run)
-        files.folder.mkdir(parents=True)
+        files.folder.mkdir(parents=True, exist_ok=True)  # the record is written last: it may be the second try
         files.write({"status": State.FINISHED.value, "restored_from": str(results)})
         write_epoch_scores([replace(score, run=run.key) for score in epochs[published]], files.epochs_file)
         write_case_scores([replace(score, run=run.key) for score in cases[published]], files.scores_file)
     write_record(record, folder)
     return count
+
+
+def _name_again(before: dict[str, Any], checkpoint: Path) -> dict[str, Any]:
+    """What is recorded of a pretrained file, with the one that restored trainings began from among the earlier ones."""
+    found = {"address": str(checkpoint), "file": str(checkpoint), "sha256": sha256_of_file(checkpoint)}
+    if found["sha256"] == before.get("sha256"):
+        return before | found
+    replaced = {name: before[name] for name in found if name in before}
+    return before | found | {"earlier": [*before.get("earlier", []), replaced]}
+
+
+def _refuse_other_trainings(record: Record, folder: Path, results: Path) -> None:
+    """Keep what is no beginning of the same restoring.
+
+    Raises:
+        SetupError: If there is any.
+    """
+    for run in record.runs.values():
+        files = run_folder_of(folder, run)
+        told = files.read()
+        is_empty = not files.folder.exists() or all(entry.name.startswith(".") for entry in files.folder.iterdir())
+        if not is_empty and told.get("restored_from") != str(results):
+            raise SetupError(
+                f"there is a training {run.identifier} already, which is not restored from {results}",
+                where=files.folder,
+                mend="name a new folder",
+            )
 
 
 def _by_run(scores: Sequence[Score]) -> dict[RunKey, list[Score]]:
@@ -107,13 +139,21 @@ def _require_same_losses(published: Path, now: Path) -> None:
     for file in (published, now):
         if not file.is_file():
             raise SetupError("the table of losses is missing", where=file, mend="leave --initialisation out")
-    for number, (before, again) in enumerate(zip(_losses(published), _losses(now), strict=True), start=1):
+    epochs, epochs_now = _losses(published), _losses(now)
+    if len(epochs) != len(epochs_now):
+        raise SetupError(
+            f"{len(epochs_now)} epochs, not the {len(epochs)} of {published}; this is another pretraining, or one that"
+            " has not ended",
+            where=now,
+            mend=_LEAVE_OUT,
+        )
+    for number, (before, again) in enumerate(zip(epochs, epochs_now, strict=True), start=1):
         # Later versions write further columns; other processors round differently.
         if not all(_is_same(before[name], again.get(name, "")) for name in before):
             raise SetupError(
                 f"epoch {number} is not that of {published}: {again}, not {before}; this is another pretraining",
                 where=now,
-                mend="leave it out here, and add it by another name: genesis benchmark --initialisation NAME=FILE",
+                mend=_LEAVE_OUT,
             )
 
 
@@ -126,8 +166,10 @@ def _is_same(before: str, again: str) -> bool:
 
 def _losses(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as lines:
+        # A line that was cut off, by a process that was killed, has empty cells.
         return [
-            {name: value for name, value in line.items() if name != _OF_THE_MACHINE} for line in csv.DictReader(lines)
+            {name: value for name, value in line.items() if name != _OF_THE_MACHINE}
+            for line in csv.DictReader(lines, restval="")
         ]
 
 

@@ -32,7 +32,8 @@ class Record:
         settings: What all runs share.
         labels: Name of every class to its values in a segmentation.
         subsets: Labelled cases; their folds never change their numbers.
-        initialisations: By name: file, SHA-256 and what the file says of itself.
+        initialisations: By name: file, SHA-256 and what the file says of itself; ``earlier``, where it is there, lists
+            files that took the same place before (benchmarks/restore_benchmark.py).
         runs: By identifier, in the order in which they were planned.
         same_control: Schedules to the one that their control is trained by, where it is another.
         provenance: Where the data are, and by which commands the benchmark was begun and continued.

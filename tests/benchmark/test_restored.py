@@ -10,7 +10,9 @@ import pytest
 
 from benchmarks.restore_benchmark import restore
 from nnunet_genesis.benchmark.collect import collect, list_reports
+from nnunet_genesis.benchmark.initialisations import refuse_other_files
 from nnunet_genesis.benchmark.record import read_record, write_record
+from nnunet_genesis.benchmark.report import write_report
 from nnunet_genesis.benchmark.run_folder import State
 from nnunet_genesis.checkpoint import sha256_of_file
 from nnunet_genesis.errors import SetupError
@@ -87,6 +89,84 @@ def test_another_pretraining_does_not_take_the_name_of_the_published_one(publish
     with pytest.raises(SetupError, match=f"--initialisation other: the benchmark has {NAME}"):
         restore(published, tmp_path / "restored", {"other": checkpoint})
     assert not (tmp_path / "restored").exists()
+
+
+def test_the_file_that_the_first_trainings_began_from_stays_known(published: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / "restored", tmp_path / "restored again"]
+    checkpoints = [pretrain_again(tmp_path / name, "0.25") for name in ("second", "third")]
+    checkpoints[1].write_bytes(b"other weights")
+    restore(published, folders[0], {NAME: checkpoints[0]})
+    for table in ("results.csv", "epochs.csv", f"{NAME}_progress.csv"):
+        shutil.copy(published / table, folders[0])
+    restore(folders[0], folders[1], {NAME: checkpoints[1]})
+    first, second, third = (read_record(folder) for folder in (published, *folders))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    before, after = first.initialisations[NAME], third.initialisations[NAME]
+    hashes = [before["sha256"], sha256_of_file(checkpoints[0]), sha256_of_file(checkpoints[1])]
+    assert [one["sha256"] for one in (*after["earlier"], after)] == hashes
+    assert after["earlier"][0] == {name: before[name] for name in ("address", "file", "sha256")}
+    collect(folders[1], third)
+    page = write_report(folders[1]).read_text()
+    assert all(one[:16] in page for one in hashes)
+    # A benchmark that goes on compares with the file of now alone, and what it learns of it leaves the others.
+    told = {NAME: {"sha256": hashes[2], "file": str(checkpoints[1]), "address": ""}}
+    refuse_other_files(third.initialisations, told)
+    with pytest.raises(SetupError, match="the name of another file"):
+        refuse_other_files(third.initialisations, {NAME: {**told[NAME], "sha256": hashes[0]}})
+
+
+def test_the_same_file_is_no_earlier_one(published: Path, tmp_path: Path) -> None:
+    checkpoint = pretrain_again(tmp_path / "again", "0.25")
+    record = read_record(published)
+    assert record is not None
+    record.initialisations[NAME]["sha256"] = sha256_of_file(checkpoint)
+    write_record(record, published)
+    restore(published, tmp_path / "restored", {NAME: checkpoint})
+    restored = read_record(tmp_path / "restored")
+    assert restored is not None
+    assert "earlier" not in restored.initialisations[NAME]
+    assert restored.initialisations[NAME]["file"] == str(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        ("epoch,train_loss\n0,0.5\n", r"1 epochs, not the 2 of "),
+        ("epoch,train_loss\n0,0.5\n1,0.25\n2,0.2\n", r"3 epochs, not the 2 of "),
+        ("epoch,train_loss\n0,0.5\n1", r"epoch 2 is not that of "),  # cut off
+    ],
+)
+def test_a_pretraining_of_another_length_is_refused(published: Path, tmp_path: Path, losses: str, told: str) -> None:
+    checkpoint = pretrain_again(tmp_path / "again", "0.25")
+    checkpoint.with_name("progress.csv").write_text(losses)
+    with pytest.raises(SetupError, match=told):
+        restore(published, tmp_path / "restored", {NAME: checkpoint})
+    assert not (tmp_path / "restored").exists()
+
+
+def test_what_was_interrupted_is_restored_again(published: Path, tmp_path: Path) -> None:
+    restored = tmp_path / "restored"
+    restore(published, restored, {})
+    whole = {file.relative_to(restored): file.read_bytes() for file in restored.rglob("*") if file.is_file()}
+    runs = sorted(folder for folder in (restored / "runs").iterdir() if (folder / "scores.csv").exists())
+    (restored / "benchmark.json").unlink()
+    (runs[0] / "scores.csv").unlink()
+    for file in runs[1].iterdir():
+        file.unlink()
+    shutil.rmtree(runs[2])
+    assert restore(published, restored, {}) == 4
+    assert {file.relative_to(restored): file.read_bytes() for file in restored.rglob("*") if file.is_file()} == whole
+
+
+def test_trainings_of_another_benchmark_are_not_restored_over(published: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "whole"
+    (folder / "benchmark.json").unlink()
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    with pytest.raises(SetupError, match="there is a training scratch__5__standard__seed0 already"):
+        restore(published, folder, {})
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
 
 
 def test_a_benchmark_is_not_written_over(published: Path) -> None:

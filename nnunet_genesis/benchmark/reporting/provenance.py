@@ -49,12 +49,9 @@ def setting_blocks(record: Record) -> list[Block]:
     blocks: list[Block] = [Heading("Settings and data"), Table((("what", "value"), *rows), words=(1,))]
     blocks += [Heading("Labelled cases"), _subset_table(record)] if record.subsets else []
     if record.initialisations:
-        facts = [
-            (name, str(told.get("address", "")), str(told.get("sha256", ""))[:_SHORT_HASH], _facts(told))
-            for name, told in record.initialisations.items()
-        ]
+        files = [row for name, told in record.initialisations.items() for row in _file_rows(name, told)]
         head = ("initialisation", "file", "SHA-256", "what it says of itself")
-        blocks += [Heading("Pretrained files"), Table((head, *facts), words=(1, 2, 3))]
+        blocks += [Heading("Pretrained files"), Table((head, *files), words=(1, 2, 3))]
     return blocks
 
 
@@ -153,6 +150,21 @@ def _subset_table(record: Record) -> Table:
     ]
     head = ("asked for", "cases", *(("seed",) if per_seed else ()), "names")
     return Table((head, *rows), words=(len(head) - 1,))
+
+
+def _file_rows(name: str, told: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The file that trainings begin from now, and those of before the benchmark was restored."""
+    earlier = [
+        (one, "the same pretraining before: trainings that were restored began from it") for one in _earlier(told)
+    ]
+    return [
+        (name, str(one.get("address", "")), str(one.get("sha256", ""))[:_SHORT_HASH], said)
+        for one, said in [(told, _facts(told)), *earlier]
+    ]
+
+
+def _earlier(told: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in told.get("earlier", ()) if isinstance(one, dict)]
 
 
 def _facts(told: dict[str, Any]) -> str:
