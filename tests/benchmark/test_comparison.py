@@ -136,13 +136,20 @@ def test_without_a_scratch_there_is_nothing_to_compare() -> None:
     assert len(score_arms(table)) == 1
 
 
-def test_ranks_of_patients_that_do_not_agree_are_no_difference_shown() -> None:
-    """Five patients: the best that Wilcoxon's test can say of them is p = 0.0625."""
-    control = np.random.default_rng(12).normal(0.6, 0.01, (3, 5))
-    found = _compare(control[::-1] + 0.2, control)
+@pytest.mark.parametrize(
+    ("gains", "missing"),
+    [
+        # The best that Wilcoxon's test can say of five is p = 0.0625.
+        ([0.2] * 5, "5 test patients are too few for Wilcoxon's test"),
+        ([0.30, 0.31, 0.32, 0.33, 0.34, 0.35, -0.05, -0.06, -0.07, -0.08], "the patients' ranks do not agree"),
+    ],
+)
+def test_what_wilcoxons_test_does_not_show_is_no_difference_shown(gains: list[float], missing: str) -> None:
+    control = np.random.default_rng(12).normal(0.6, 0.001, (3, len(gains)))
+    found = _compare(control[::-1] + gains, control)
     assert found.interval_holm < 0.05 < found.wilcoxon_holm
     assert judge(found) is Verdict.NONE
-    assert explain(found) == "no difference shown: the patients' ranks do not agree (alone: better)"
+    assert explain(found) == f"no difference shown: {missing} (alone: better)"
 
 
 def test_an_arm_is_compared_with_scratch_of_its_own_schedule() -> None:

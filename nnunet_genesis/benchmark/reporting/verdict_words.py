@@ -12,8 +12,7 @@ from nnunet_genesis.benchmark.reporting.numbers_in_words import change, count, s
 from nnunet_genesis.benchmark.reporting.provenance import doubtful_files, short_training
 from nnunet_genesis.benchmark.run_folder import State
 from nnunet_genesis.benchmark.settings import PER_SEED
-from nnunet_genesis.benchmark.statistics.significance import LEVEL
-from nnunet_genesis.benchmark.statistics.verdict import Verdict, judge
+from nnunet_genesis.benchmark.statistics.verdict import Verdict, has_few_patients, judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +68,7 @@ def cautions(material: Material) -> list[str]:
             "A seed means the same initial weights at every number of labels: what one unlucky seed does is seen in"
             " several comparisons, and they are no independent evidence of one another."
         )
-    if entries and 2 ** (1 - len(entries[0].groups)) * entries[0].family >= LEVEL:
+    if entries and has_few_patients(entries[0]):
         found.append(
             f"{len(entries[0].groups)} test patients are too few for {count(entries[0].family, 'comparison')}: even if"
             " all of them got better, Wilcoxon's test could not show it."

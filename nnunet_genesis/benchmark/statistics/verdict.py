@@ -61,7 +61,14 @@ def _what_is_missing(comparison: Comparison) -> str:
         return f" after correction for {comparison.family} comparisons"
     if _has_few_seeds(comparison):
         return f": two seeds are too few for {comparison.family} comparisons"
+    if has_few_patients(comparison):
+        return f": {len(comparison.groups)} test patients are too few for Wilcoxon's test"
     return ": the patients' ranks do not agree"
+
+
+def has_few_patients(comparison: Comparison) -> bool:
+    """Whether Wilcoxon's test could not show it, after the correction, even if all of them got better."""
+    return float(2 ** (1 - len(comparison.groups)) * comparison.family) >= LEVEL
 
 
 def _is_sure(comparison: Comparison) -> bool:
