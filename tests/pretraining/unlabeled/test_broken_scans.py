@@ -9,16 +9,16 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 
+from nnunet_genesis.scans.problems import Reason
 from tests.commands import genesis
-from tests.pretraining.unlabeled.planned import draw_scan, plan_dataset, write_scan
+from tests.pretraining.unlabeled.planned import build, draw_scan, plan_dataset, write_scan
 from tests.scans.files import write_dicom_series
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def write_broken_scans(folder: Path) -> dict[str, str]:
@@ -104,3 +104,28 @@ def test_every_kind_of_broken_scan(
     error = capfd.readouterr().err
     assert f"error: --strict: {len(expected)} scans cannot be used" in error
     assert "constant: constant: " in error
+
+
+NOTHING_LEFT = {
+    # Below every clip bound: air that was exported without the patient.
+    "CTNormalization": (draw_scan(1) - 1e5, Reason.CONSTANT, "every channel is constant after normalisation: -"),
+    # Finite voxels whose range is not.
+    "RescaleTo01Normalization": (
+        np.sign(draw_scan(1) - 300) * (3e38 + 1e35 * draw_scan(2) / 300),
+        Reason.NOT_FINITE,
+        "it is not finite after normalisation",
+    ),
+}
+
+
+@pytest.mark.parametrize("scheme", NOTHING_LEFT)
+def test_scans_that_normalisation_leaves_nothing_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    scan, reason, detail = NOTHING_LEFT[scheme]
+    planned = plan_dataset(tmp_path, monkeypatch, scheme=scheme)
+    write_scan(tmp_path / "in" / "good.mha", draw_scan(0))
+    write_scan(tmp_path / "in" / "bad.mha", scan.astype(np.float32))
+    (skipped,) = build(planned, tmp_path / "in").skipped
+    assert (skipped.identifier, skipped.reason) == ("bad", reason)
+    assert skipped.detail.startswith(detail)

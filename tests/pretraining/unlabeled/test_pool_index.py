@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from nnunet_genesis.errors import DataError
 from nnunet_genesis.plans import load_planned_configuration
-from nnunet_genesis.pretraining.unlabeled.pool import Pool
+from nnunet_genesis.pretraining.unlabeled.pool import CASES_FILE, Pool
 from nnunet_genesis.pretraining.unlabeled.pool_index import INDEX_FILE, index_pool
 from tests.pools import write_pool
 from tests.preprocessed import smooth_cases, write_dataset
@@ -109,3 +112,16 @@ def test_folder_that_cannot_be_written_is_no_obstacle(pool: Pool, monkeypatch: p
     monkeypatch.setattr(np, "savez", refuse)
     assert len(index_pool(pool)) == 5
     assert not list(pool.folder.glob(f"{INDEX_FILE}*"))
+
+
+def test_a_list_of_the_same_length_from_another_time_is_read_again(pool: Pool) -> None:
+    index_pool(pool)
+    listed = pool.folder / CASES_FILE
+    lines, status = listed.read_bytes().splitlines(keepends=True), listed.stat()
+    first = json.loads(lines[0])["identifier"].encode()
+    changed = lines[0].replace(first, first[:-1] + b"X")
+    listed.write_bytes(b"".join([changed, *lines[1:]]))
+    os.utime(listed, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
+    assert listed.stat().st_size == status.st_size
+    with pytest.raises(DataError, match="vanished, the first is case_00X"):
+        index_pool(pool)
