@@ -41,6 +41,9 @@ def _benchmark(options: argparse.Namespace) -> int:
     planned = load_planned_configuration(options.dataset, options.plans, options.configuration)
     folder = _resolve_folder(options, planned)
     before = read_record(folder)
+    if options.forget_pending:
+        _require(before, folder)
+        return _forget(options, folder)
     if options.report_only:
         return _report(_require(before, folder), folder)
     return _run(options, planned, folder, before, job)
@@ -115,6 +118,37 @@ def _run(
     return 1 if outcome.failed or outcome.skipped else 0
 
 
+def _forget(options: argparse.Namespace, folder: Path) -> int:
+    from nnunet_genesis.benchmark.forgetting import forget_pending
+    from nnunet_genesis.benchmark.run_folder import RUNS
+
+    asks_for_more = {
+        "--initialisation": options.initialisations,
+        "--labelled": options.labelled,
+        "--schedules": options.schedules,
+        "--seeds": options.seeds,
+        "--dry-run": options.dry_run,
+        "--job": options.job,
+        "--retry-failed": options.retry_failed,
+    }
+    more = [flag for flag, value in asks_for_more.items() if value]
+    if more:
+        raise SetupError(
+            f"--forget-pending with {', '.join(more)}: it forgets all runs that have not begun, and trains nothing",
+            mend="run it without them, and then the command that you meant",
+        )
+    told = forget_pending(folder, shlex.join(["genesis", *sys.argv[1:]]))
+    lines = [f"forgotten, it had not begun: {name}" for name in told.runs]
+    lines += [f"forgotten, no run is left of it: --initialisation {name}" for name in told.initialisations]
+    lines += [f"kept: {name}: {reason}" for name, reason in told.kept.items()]
+    if told.kept:
+        lines.append(f"to have one of these forgotten, too, delete its folder in {folder / RUNS} first")
+    if not told.runs:
+        lines.append("nothing is forgotten: there is no run that has not begun")
+    sys.stdout.write("\n".join([*lines, ""]) + "\n")
+    return _report(told.record, folder)
+
+
 def _report(record: Record, folder: Path, *, waits_for_others: bool = False) -> int:
     from nnunet_genesis.benchmark.collect import collect, list_reports
     from nnunet_genesis.benchmark.overview import describe_failures, describe_runs
@@ -183,6 +217,6 @@ def _resolve_folder(options: argparse.Namespace, planned: PlannedConfiguration) 
 def _require(record: Record | None, folder: Path) -> Record:
     if record is None:
         raise SetupError(
-            "there is no benchmark here", where=folder, mend="leave --report-only out, or name its folder with --output"
+            "there is no benchmark here", where=folder, mend="name its folder by --name or --output, or begin one"
         )
     return record

@@ -26,6 +26,11 @@ _OUTPUT = "folder of the benchmark (default: nnUNet_results/DATASET/GenesisBench
 _JOB = "run only the i-th of n equal shares, for several processes or cluster jobs at once, e.g. 1/8"
 _TRUST = "compare files that do not tell all that their pretraining saw; the report then says so"
 
+_FORGET = (
+    "take back what was planned by mistake: drop all runs that have not begun, list them, and write the report, without"
+    " running anything; what began or failed is kept"
+)
+
 
 def add_benchmark_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags to the command."""
@@ -122,6 +127,7 @@ def _add_running_flags(parser: argparse.ArgumentParser) -> None:
         default="final",
         help="weights that stay once a run is scored; predictions always stay (default: %(default)s)",
     )
+    add("--forget-pending", action="store_true", help=_FORGET)
     add(
         "--report-only",
         action="store_true",

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis.benchmark.collect import report_on, run_folder_of
 from nnunet_genesis.benchmark.command import training_command
 from nnunet_genesis.benchmark.progress import Progress, describe_time
+from nnunet_genesis.benchmark.record import read_record
 from nnunet_genesis.benchmark.run_folder import State, try_lock
 from nnunet_genesis.benchmark.scoring import is_predicted, remove_checkpoints, score_run
 from nnunet_genesis.benchmark.training import TrainingError, fail, now, train
 from nnunet_genesis.benchmark.workspace import preprocessed_folder
 from nnunet_genesis.checkpoint import sha256_of_file
-from nnunet_genesis.errors import GenesisError
+from nnunet_genesis.errors import DataError, GenesisError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,6 +114,9 @@ def _execute_one(
         state = files.state()  # another process may have been at it since the runs were listed
         if state is State.FINISHED or (state is State.FAILED and not options.retry_failed):
             return
+        if _is_forgotten(run, folder):
+            progress.say(f"forgotten by --forget-pending, and not run: {run.identifier}")
+            return
         files.write({**asdict(run.key), "fold": run.fold, "trainer": run.trainer, **files.read()})
         files.set_damaged_aside()  # first: an evaluation may outlive the weights that it is of
         try:
@@ -135,6 +139,15 @@ def _execute_one(
         outcome.finished.append(run.identifier)
         report = report_on(folder, run)
         progress.say(f"done    {run.identifier}: mean Dice {told['mean_dice']}, {describe_time(report.seconds)}")
+
+
+def _is_forgotten(run: Run, folder: Path) -> bool:
+    """Whether another command took a training back since this one planned it."""
+    try:
+        current = read_record(folder)
+    except DataError:  # trainings do not need it; whoever writes the report is told
+        return False
+    return current is not None and run.identifier not in current.runs
 
 
 def _score(run: Run, record: Record, files: RunFolder, planned: PlannedConfiguration) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def describe_data(record: Record) -> list[str]:
         f"test set: {len(settings.test_cases)} cases"
         + (f" ({len(settings.left_out)} others of their groups are left out)" if settings.left_out else ""),
     ]
-    for subset in record.subsets:
+    for subset in record.asked_subsets:
         drawn = "" if settings.subset_draws == FIXED else f", draw {subset.draw}"
         lines.append(f"labelled {', '.join(subset.asked)}: {len(subset.cases)} cases (fold {subset.fold}{drawn})")
     return lines
@@ -62,7 +62,8 @@ def describe_runs(
         lines.append(f"{report.run.identifier:<{width}}  {report.state.value:<11}  {note}".rstrip())
     counts = Counter(report.state for report in asked)
     left = len(asked) - counts[State.FINISHED] - counts[State.FAILED]
-    lines.append(f"{len(asked)} runs: " + ", ".join(f"{count} {state.value}" for state, count in counts.items()))
+    told_counts = ", ".join(f"{count} {state.value}" for state, count in counts.items())
+    lines.append(f"{len(asked)} runs: {told_counts}" if asked else "no run is planned")
     lines.append(f"expected time of a run: {told}")
     if expected is not None and left:
         lines.append(

@@ -49,6 +49,11 @@ class Record:
     provenance: dict[str, Any] = field(default_factory=dict)
     schedules: list[str] = field(default_factory=list)
 
+    @property
+    def asked_subsets(self) -> list[Subset]:
+        """Those that somebody still asks for: a subset keeps its place among the folds when its runs are forgotten."""
+        return [subset for subset in self.subsets if subset.asked]
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {

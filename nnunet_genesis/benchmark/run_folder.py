@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOGGER = logging.getLogger("nnunet_genesis")
-RUNS = "runs"
+RUNS, LOCK = "runs", ".lock"
 FINAL_CHECKPOINT, EVALUATION = "checkpoint_final.pth", "validation/summary.json"
 """Of nnU-Net, in the folder of a fold."""
 
@@ -128,7 +128,7 @@ def try_lock(folder: Path) -> Iterator[int | None]:
         None where another process has it; else the descriptor to hand to the training, or -1 where that cannot be done.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / ".lock"
+    file = folder / LOCK
     if sys.platform == "win32":
         from filelock import FileLock, Timeout
 

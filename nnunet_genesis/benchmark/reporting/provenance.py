@@ -47,7 +47,7 @@ def setting_blocks(record: Record) -> list[Block]:
     told = {name: value for name, value in record.provenance.items() if value and not isinstance(value, (list, dict))}
     rows = [(name, str(value)) for name, value in (shown | told).items()]
     blocks: list[Block] = [Heading("Settings and data"), Table((("what", "value"), *rows), words=(1,))]
-    blocks += [Heading("Labelled cases"), _subset_table(record)] if record.subsets else []
+    blocks += [Heading("Labelled cases"), _subset_table(record)] if record.asked_subsets else []
     if record.initialisations:
         files = [row for name, told in record.initialisations.items() for row in _file_rows(name, told)]
         head = ("initialisation", "file", "SHA-256", "what it says of itself")
@@ -146,7 +146,7 @@ def _subset_table(record: Record) -> Table:
             *((str(subset.draw),) if per_seed else ()),
             ", ".join(subset.cases) if len(subset.cases) <= _MOST_NAMES else f"{RECORD_FILE} names them",
         )
-        for subset in record.subsets
+        for subset in record.asked_subsets
     ]
     head = ("asked for", "cases", *(("seed",) if per_seed else ()), "names")
     return Table((head, *rows), words=(len(head) - 1,))
