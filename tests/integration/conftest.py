@@ -61,7 +61,7 @@ def fold_folder(hippocampus: Workspace, pretrained: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Four channels; anisotropic with region-based labels; 2D with an ignore label. All preprocessed, small plans."""
+    """Four channels, preprocessed, small plans."""
     workspace = make_workspace(tmp_path_factory.mktemp("synthetic"))
     add_blobs(
         workspace,
@@ -70,8 +70,16 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         shape=(32, 32, 32),
         spacing=(1.0, 1.0, 1.0),
     )
+    _plan_and_preprocess(workspace, "3d_fullres", "801")
+    shrink_plans(workspace, "Dataset801_FourChannels", "3d_fullres", [24, 24, 24], "nnUNetPlansTiny")
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def other_shapes(synthetic: Workspace) -> Workspace:
+    """The same with two more: anisotropic with region-based labels, and 2D with an ignore label."""
     add_blobs(
-        workspace,
+        synthetic,
         "Dataset802_Anisotropic",
         channels=("CT",),
         shape=(16, 128, 128),
@@ -80,19 +88,18 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         regions_class_order=[1, 2],
     )
     add_blobs(
-        workspace,
+        synthetic,
         "Dataset803_Flat",
         channels=("R", "G"),
         shape=(1, 96, 96),
         spacing=(999.0, 1.0, 1.0),
         labels={"background": 0, "rim": 1, "ignore": 2},
     )
-    _plan_and_preprocess(workspace, "3d_fullres", "801", "802")
-    _plan_and_preprocess(workspace, "2d", "803")
-    shrink_plans(workspace, "Dataset801_FourChannels", "3d_fullres", [24, 24, 24], "nnUNetPlansTiny")
-    shrink_plans(workspace, "Dataset802_Anisotropic", "3d_fullres", [16, 64, 64], "nnUNetPlansTiny")
-    shrink_plans(workspace, "Dataset803_Flat", "2d", [64, 64], "nnUNetPlansTiny")
-    return workspace
+    _plan_and_preprocess(synthetic, "3d_fullres", "802")
+    _plan_and_preprocess(synthetic, "2d", "803")
+    shrink_plans(synthetic, "Dataset802_Anisotropic", "3d_fullres", [16, 64, 64], "nnUNetPlansTiny")
+    shrink_plans(synthetic, "Dataset803_Flat", "2d", [64, 64], "nnUNetPlansTiny")
+    return synthetic
 
 
 @pytest.fixture(scope="session")

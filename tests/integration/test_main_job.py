@@ -70,6 +70,7 @@ def test_prediction_validation_and_continuing_need_no_pretrained_file(
         hidden.rename(pretrained)
 
 
+@pytest.mark.slow
 def test_named_file_comes_first(hippocampus: Workspace, pretrained: Path, tmp_path: Path) -> None:
     copy = tmp_path / "weights.pth"
     copy.write_bytes(pretrained.read_bytes())
@@ -104,6 +105,7 @@ def test_stock_trainer_trains_as_before(hippocampus: Workspace, pretrained: Path
     assert not (fold / "genesis_init.json").exists()
 
 
+@pytest.mark.slow
 def test_missing_or_unfit_files_end_the_training_with_one_message(
     hippocampus: Workspace, pretrained: Path, tmp_path: Path
 ) -> None:

@@ -88,9 +88,10 @@ def test_a_scan_is_preprocessed_as_a_labelled_case_is(hippocampus: Workspace) ->
     assert_same({case: (image, pool[case]) for case, image in labelled.items()})
 
 
-def test_transposed_resampled_and_clipped(synthetic: Workspace) -> None:
+@pytest.mark.slow
+def test_transposed_resampled_and_clipped(other_shapes: Workspace) -> None:
     pairs = preprocess_both_ways(
-        synthetic, "Dataset802_Anisotropic", "Dataset802_Anisotropic", "3d_fullres",
+        other_shapes, "Dataset802_Anisotropic", "Dataset802_Anisotropic", "3d_fullres",
         transpose_forward=[2, 0, 1], transpose_backward=[1, 2, 0], spacing=[0.9, 4.0, 1.1], patch_size=[64, 16, 64],
     )  # fmt: skip
     assert_same(pairs)
@@ -119,18 +120,18 @@ def test_four_channels_cropped_and_normalised_inside_a_mask(synthetic: Workspace
 
 
 @pytest.mark.slow
-def test_flat_scans(synthetic: Workspace) -> None:
-    assert_same(preprocess_both_ways(synthetic, "Dataset803_Flat", "Dataset803_Flat", "2d", spacing=[1.3, 0.9]))
+def test_flat_scans(other_shapes: Workspace) -> None:
+    assert_same(preprocess_both_ways(other_shapes, "Dataset803_Flat", "Dataset803_Flat", "2d", spacing=[1.3, 0.9]))
 
 
 @pytest.mark.slow
-def test_volumes_for_a_flat_configuration(synthetic: Workspace) -> None:
+def test_volumes_for_a_flat_configuration(other_shapes: Workspace) -> None:
     dataset = "Dataset806_Volumes"
-    add_blobs(synthetic, dataset, channels=("R", "G"), shape=(7, 40, 40), spacing=(4.0, 1.0, 1.0), count=3)
-    pairs = preprocess_both_ways(synthetic, dataset, "Dataset803_Flat", "2d", spacing=[2.0, 0.8])
+    add_blobs(other_shapes, dataset, channels=("R", "G"), shape=(7, 40, 40), spacing=(4.0, 1.0, 1.0), count=3)
+    pairs = preprocess_both_ways(other_shapes, dataset, "Dataset803_Flat", "2d", spacing=[2.0, 0.8])
     assert_same(pairs)
     assert {pool.shape for _, pool in pairs.values()} == {(2, 7, 20, 50)}
-    target = synthetic.preprocessed / dataset / "nnUNetPlansChanged_2d__unlabeled" / POOL
+    target = other_shapes.preprocessed / dataset / "nnUNetPlansChanged_2d__unlabeled" / POOL
     assert {tuple(case["spacing"]) for case in read_cases(target).values()} == {(4.0, 2.0, 0.8)}
 
 
