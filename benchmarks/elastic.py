@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from benchmarks.machine import parse_size, report
+from benchmarks.machine import add_report_flags, parse_size, report
 from benchmarks.pairs import SEED, mean_ms, smooth_patch
 from nnunet_genesis.config import MaskedConfig, MaskedGenesisConfig, ModelsGenesisConfig
 from nnunet_genesis.machine import count_cores
@@ -109,8 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["32x64x64", "16x320x320", "128", "160"])
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     lines = [f"load before: {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {count_cores()} cores", ""]

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.interval_coverage import SUBSETS
-from benchmarks.machine import report
+from benchmarks.machine import add_report_flags, report
 from nnunet_genesis.benchmark.statistics.comparison import compare
 from nnunet_genesis.benchmark.statistics.metric_table import build_tables
 from nnunet_genesis.benchmark.statistics.significance import LEVEL
@@ -48,8 +48,7 @@ def main() -> None:
     """Measure, and write figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=1000, help="benchmarks per line")
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     figures: dict[str, float] = {}
     lines = [f"{'seeds, runs, comparisons':>36}  {'p-values':>8}  {'verdict':>8}"]

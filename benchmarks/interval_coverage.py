@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from benchmarks.machine import report
+from benchmarks.machine import add_report_flags, report
 from nnunet_genesis.benchmark.statistics.interval import crossed_terms, hierarchical_bootstrap
 from nnunet_genesis.benchmark.statistics.significance import LEVEL
 from tests.benchmark.simulation import Truth, simulate_arms
@@ -66,8 +66,7 @@ def main() -> None:
     """Measure, and write figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=10000, help="benchmarks per line (the bootstrap: a tenth)")
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     figures: dict[str, float] = {}
     head = ("interval", "bootstrap", "Wilcoxon", "verdict", "half width", "finds 0.03")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.machine import report
+from benchmarks.machine import add_report_flags, report
 from benchmarks.workload import all_patches, written_dataset
 from nnunet_genesis.pretraining.data import StepSampler, build_loader
 
@@ -61,8 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", type=int, default=[100, 100_000])
     parser.add_argument("--batches", type=int, default=1000)
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     measure(8, FIRST_MARK + 20)  # what is loaded once must not look like growth

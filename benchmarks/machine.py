@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from nnunet_genesis.machine import accelerator_name, processor_name
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping
 
 RESULTS = Path(__file__).parent / "results"
@@ -29,6 +30,12 @@ def describe_machine() -> dict[str, str]:
         "command": shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
         "date": f"{datetime.now(tz=timezone.utc):%Y-%m-%d}",
     }
+
+
+def add_report_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what `report` does."""
+    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
 
 
 def report(name: str, table: str, figures: Mapping[str, float], *, save: bool, as_json: bool) -> None:

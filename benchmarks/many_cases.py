@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 from benchmarks.loader_memory import children
-from benchmarks.machine import report
+from benchmarks.machine import add_report_flags, report
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.plans import load_planned_configuration
 from nnunet_genesis.pretraining.case_index import index_cases
@@ -175,8 +175,7 @@ def main() -> None:
     """Measure, and write figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", type=int, default=[1000, 100_000])
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     figures: dict[str, float] = {}
     lines = [line for count in options.cases for line in measure_start(count, figures)]

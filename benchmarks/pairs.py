@@ -22,7 +22,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.charts import draw_pairs
-from benchmarks.machine import RESULTS, parse_size, report
+from benchmarks.machine import RESULTS, add_report_flags, parse_size, report
 from nnunet_genesis.config import ModelsGenesisConfig
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
@@ -155,8 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["64x64x32", "16x320x320", "128", "160"])
     parser.add_argument("--repeats", type=int, default=5, help=f"times {PAIRS_PER_REPEAT} pairs (default: 5)")
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     lines = [

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lightning_fabric import Fabric
 
-from benchmarks.machine import report
+from benchmarks.machine import add_report_flags, report
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.machine import count_cores
@@ -68,8 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--alone", nargs="+", type=Path, required=True, help="runs on labelled cases alone")
     parser.add_argument("--with-pools", nargs="+", type=Path, required=True, help="runs of the same seeds with pools")
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     losses: dict[str, dict[str, list[float]]] = {}
     for alone, with_pools in zip(options.alone, options.with_pools, strict=True):

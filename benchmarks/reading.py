@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import blosc2
 import numpy as np
 
-from benchmarks.machine import parse_size, report
+from benchmarks.machine import add_report_flags, parse_size, report
 from benchmarks.workload import all_patches, written_dataset
 from nnunet_genesis.pretraining.case_files import find_case_file
 from nnunet_genesis.pretraining.data import PatchDataset, StepSampler, build_loader
@@ -100,8 +100,7 @@ def main() -> None:
     """Measure, and write figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", nargs="+", default=["40x56x40", "128", "16x320x320"])
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     figures: dict[str, float] = {}
     lines = list(itertools.chain.from_iterable(measure_reading(patch, figures) for patch in options.patches))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import blosc2
 import torch
 
-from benchmarks.machine import parse_size, report
+from benchmarks.machine import add_report_flags, parse_size, report
 from benchmarks.workload import all_patches, written_dataset
 from nnunet_genesis.pretraining.scales.carrying import SCALES
 from nnunet_genesis.pretraining.scales.patches import SHARP_SHARE, ScaledPatches
@@ -73,8 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", nargs="+", default=["40x56x40", "128", "16x256x256"])
     parser.add_argument("--count", type=int, default=20, help="patches per figure")
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     blosc2.set_nthreads(1)

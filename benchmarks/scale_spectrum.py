@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.machine import report
+from benchmarks.machine import add_report_flags, report
 from nnunet_genesis.pretraining.scales.patches import ScaledPatches
 from nnunet_genesis.pretraining.scales.sharpness import COARSENESS
 from tests.pretraining.scales.spectrum import measure_spectra, real_scans, scale_free_scan, write_scans
@@ -53,8 +53,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--patches", type=int, default=1000, help="patches per set and way")
     parser.add_argument("--scans", type=int, default=60, help="scans per set at most")
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     figures: dict[str, float] = {}
     lines = [f"{'':>20} {'':>14} {'spectrum':>20} {'shape':>20}   patches, groups"]

@@ -21,7 +21,7 @@ import torch
 from scipy.optimize import least_squares
 
 from benchmarks.charts import draw_scaling
-from benchmarks.machine import RESULTS, parse_size, report
+from benchmarks.machine import RESULTS, add_report_flags, parse_size, report
 from benchmarks.pairs import CONFIGS, SEED, mean_ms, pair_maker
 from nnunet_genesis.pretraining.intensities import IntensityRange
 from nnunet_genesis.pretraining.pretexts.models_genesis import ModelsGenesis
@@ -80,8 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["32", "48", "64", "96", "128", "160", "192"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8], help="of patches of 96^3")
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -27,7 +27,7 @@ from scipy import stats
 from tqdm import tqdm
 
 from benchmarks.charts import draw_parts
-from benchmarks.machine import report
+from benchmarks.machine import add_report_flags, report
 from nnunet_genesis import checkpoint
 from nnunet_genesis.config import PretrainingConfig
 from nnunet_genesis.machine import count_cores
@@ -190,8 +190,7 @@ def main() -> None:
         help="probe.json files of the same checkpoints, named like their folders",
     )
     parser.add_argument("--picture", type=Path, help="draw probes of modality and the change of restoration there")
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     if options.picture and not options.probe:
         parser.error("--picture draws probes: name their files with --probe")

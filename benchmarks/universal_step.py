@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.machine import parse_size, report
+from benchmarks.machine import add_report_flags, parse_size, report
 from benchmarks.pairs import SEED, smooth_patch
 from benchmarks.workload import written_dataset
 from nnunet_genesis.config import ModelsGenesisConfig, UniversalModelConfig
@@ -108,8 +108,7 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=16, help="of the first stage")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    add_report_flags(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     lines = [f"load before: {', '.join(f'{load:.1f}' for load in os.getloadavg())} on {count_cores()} cores"]

@@ -108,7 +108,8 @@ def _output(options: argparse.Namespace, dataset_name: str) -> Path:
 
 
 def _choice(options: argparse.Namespace) -> Choice:
-    from nnunet_genesis.submission.models import FINAL_CHECKPOINT, Choice
+    from nnunet_genesis.nnunet_folders import FINAL_CHECKPOINT
+    from nnunet_genesis.submission.models import Choice
 
     return Choice(
         models=tuple(options.model),

@@ -10,6 +10,7 @@ from nnunet_genesis._discovery import BASE_NAME, is_genesis_name
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.folders import refuse_used_folder
 from nnunet_genesis.interop.safe_reading import read_safely
+from nnunet_genesis.nnunet_folders import FINAL_CHECKPOINT
 from nnunet_genesis.trainers.initialization_record import RECORD_KEY
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 STOCK_TRAINER = "nnUNetTrainer"
 _FOLDER_FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")
-_FOLD_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
+_FOLD_CHECKPOINTS = (FINAL_CHECKPOINT, "checkpoint_best.pth")
 
 
 def export_model(model_folder: Path, out: Path) -> Path:
@@ -51,7 +52,7 @@ def export_model(model_folder: Path, out: Path) -> Path:
     missing = [name for name in _FOLDER_FILES[:2] if not (model_folder / name).is_file()]
     if missing or not checkpoints:
         raise SetupError(
-            f"the model is not finished: there is no {missing[0] if missing else 'fold_*/checkpoint_final.pth'}",
+            f"the model is not finished: there is no {missing[0] if missing else f'fold_*/{FINAL_CHECKPOINT}'}",
             where=model_folder,
             mend="finish its training: nnUNetv2_train ... --c",
         )

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from nnunet_genesis.errors import SetupError
 
+FINAL_CHECKPOINT = "checkpoint_final.pth"
+"""What nnU-Net writes into the folder of a fold when its training ends."""
+
 
 def find_dataset_folder(dataset_name_or_id: str) -> Path:
     """The folder ``nnUNet_preprocessed/DATASET``.

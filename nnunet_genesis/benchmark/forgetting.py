@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from nnunet_genesis.benchmark.collect import run_folder_of
 from nnunet_genesis.benchmark.record import locked, read_record, write_record
 from nnunet_genesis.benchmark.run_folder import LOCK, State, try_lock
 from nnunet_genesis.benchmark.runs import control_of
-from nnunet_genesis.benchmark.training import now
 from nnunet_genesis.errors import SetupError
 
 if TYPE_CHECKING:
@@ -71,9 +69,7 @@ def forget_pending(folder: Path, command: str) -> Forgotten:
         told.runs = [name for name in told.runs if name not in told.kept]
         record.runs = {name: run for name, run in planned.items() if name not in told.runs}
         told.initialisations = _forget_values(record)
-        record.provenance.setdefault("invocations", []).append(
-            {"when": now(), "command": command, "host": platform.node(), "forgotten": told.runs}
-        )
+        record.note_invocation(command, forgotten=told.runs)
         write_record(record, folder)
     return told
 

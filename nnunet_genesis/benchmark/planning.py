@@ -174,9 +174,7 @@ def commit_plan(
         plan = make_plan(settings, axes, planned, current)
         for name, facts in told.items():
             plan.record.initialisations[name] = {**plan.record.initialisations.get(name, {}), **facts}
-        plan.record.provenance.setdefault("invocations", []).append(
-            {"when": now(), "command": command, "host": platform.node()}
-        )
+        plan.record.note_invocation(command)
         write_record(plan.record, folder)  # first: by it a stopped command, and other jobs, know the folder
         make_workspace(folder, planned, plan.record.subsets, settings.test_cases)
     return plan

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nnunet_genesis.benchmark.runs import Run, Subset
 from nnunet_genesis.benchmark.scores import RunKey
 from nnunet_genesis.benchmark.settings import BenchmarkSettings
+from nnunet_genesis.benchmark.training import now
 from nnunet_genesis.errors import DataError, SetupError
 from nnunet_genesis.file_locks import locked_file
 from nnunet_genesis.files import write_json
@@ -53,6 +55,11 @@ class Record:
     def asked_subsets(self) -> list[Subset]:
         """Those that somebody still asks for: a subset keeps its place among the folds when its runs are forgotten."""
         return [subset for subset in self.subsets if subset.asked]
+
+    def note_invocation(self, command: str, **outcome: Any) -> None:
+        """Keep a command that changed the benchmark, and what came of it."""
+        entry = {"when": now(), "command": command, "host": platform.node(), **outcome}
+        self.provenance.setdefault("invocations", []).append(entry)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

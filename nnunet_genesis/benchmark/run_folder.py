@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nnunet_genesis.file_locks import NO_LOCKS
 from nnunet_genesis.files import write_json
 from nnunet_genesis.json_reading import read_json
+from nnunet_genesis.nnunet_folders import FINAL_CHECKPOINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("nnunet_genesis")
 RUNS, LOCK = "runs", ".lock"
-FINAL_CHECKPOINT, EVALUATION = "checkpoint_final.pth", "validation/summary.json"
+EVALUATION = "validation/summary.json"
 """Of nnU-Net, in the folder of a fold."""
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nnunet_genesis.benchmark.run_folder import EVALUATION, FINAL_CHECKPOINT
+from nnunet_genesis.benchmark.run_folder import EVALUATION
 from nnunet_genesis.benchmark.scores import CaseScore, EpochScore, write_case_scores, write_epoch_scores
 from nnunet_genesis.benchmark.statistics.comparison import score_arms
 from nnunet_genesis.benchmark.statistics.metric_table import DICE, build_tables
 from nnunet_genesis.benchmark.surface_metrics import compare_surfaces
 from nnunet_genesis.errors import DataError
+from nnunet_genesis.nnunet_folders import FINAL_CHECKPOINT
 from nnunet_genesis.plans_files import read_dataset_json
 from nnunet_genesis.upstream import check_upstream
 

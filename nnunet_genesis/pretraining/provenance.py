@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
@@ -107,16 +106,12 @@ def keep_known_scans(description: dict[str, Any], earlier: Mapping[str, Any]) ->
         earlier: The ``genesis`` entry of the checkpoint that the run is continued from.
     """
     before = {source["name"]: source for source in earlier.get("sources", ())}
-    sources = [
-        {
-            **source,
-            "num_without_key": min(
-                source["num_without_key"], before.get(source["name"], source).get("num_without_key", math.inf)
-            ),
-            "num_excluded": max(source["num_excluded"], before.get(source["name"], source).get("num_excluded", 0)),
-        }
-        for source in description["sources"]
-    ]
+    sources = []
+    for source in description["sources"]:
+        known = {**source, **before.get(source["name"], {})}
+        least = min(source["num_without_key"], known["num_without_key"])
+        most = max(source["num_excluded"], known["num_excluded"])
+        sources.append({**source, "num_without_key": least, "num_excluded": most})
     return {
         **description,
         "sources": sources,

@@ -8,12 +8,11 @@ from typing import Any
 
 from nnunet_genesis.errors import SetupError
 from nnunet_genesis.json_reading import read_json, read_json_object
-from nnunet_genesis.nnunet_folders import folder_from_environment
+from nnunet_genesis.nnunet_folders import FINAL_CHECKPOINT, folder_from_environment
 from nnunet_genesis.plans_checks import is_plain_name
 
 MEND_MODEL = "put it back: nnUNetv2_train writes it when it begins"
 FIVE_FOLDS = ("0", "1", "2", "3", "4")
-FINAL_CHECKPOINT = "checkpoint_final.pth"
 RECOMMENDATION = "inference_information.json"
 """What ``nnUNetv2_find_best_configuration`` leaves in the dataset's results folder."""
 

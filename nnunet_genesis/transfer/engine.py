@@ -14,10 +14,10 @@ from nnunet_genesis.transfer.names import (
     encoder_family,
     first_convolutions,
     is_alias,
+    is_convolution,
     is_convolution_within,
     is_head,
     is_statistic,
-    is_transposed,
     name_in_source,
     num_stages,
 )
@@ -184,7 +184,7 @@ def plan_transfer(
             fitted = fit(
                 _find(source, source_name),
                 tensor,
-                is_convolution=name.endswith("conv.weight") and not is_transposed(name),
+                is_convolution=is_convolution(name),
                 image_channels=(image_channels or tensor.shape[1]) if name in first else None,
                 source_image_channels=source.facts.get("num_input_channels"),
                 # A decoder's convolution sees two runs of channels: leading ones would be of the wrong run.

@@ -79,10 +79,15 @@ def is_statistic(name: str) -> bool:
     return name.endswith((".running_mean", ".running_var", ".num_batches_tracked"))
 
 
+def is_convolution(name: str) -> bool:
+    """Whether a tensor is the kernel of a convolution that is not transposed."""
+    return name.endswith("conv.weight") and not is_transposed(name)
+
+
 def is_convolution_within(name: str, stages: int) -> bool:
     """Whether a tensor is the kernel of a convolution in the first `stages` stages of the encoder."""
     found = _ENCODER_STAGE.match(name)
-    return found is not None and int(found[1]) < stages and name.endswith("conv.weight")
+    return found is not None and int(found[1]) < stages and is_convolution(name)
 
 
 def name_in_source(name: str, target_stages: int, source_stages: int) -> str:

@@ -72,9 +72,11 @@ def label_savings(table: MetricTable, *, paired: bool) -> list[LabelSaving]:
 
 def _saving(table: MetricTable, initialisation: str, target: Arm, steps: dict[int, Interval]) -> LabelSaving:
     sign = 1 if table.larger_is_better else -1
-    ends = {number: (sign * step.low, sign * step.high) for number, step in steps.items()}
-    best = {number: max(ends[number]) if step.over_runs else np.nan for number, step in steps.items()}
-    worst = {number: min(ends[number]) if step.over_runs else np.nan for number, step in steps.items()}
+    ends = {
+        number: (sign * step.low, sign * step.high) if step.over_runs else (np.nan, np.nan)
+        for number, step in steps.items()
+    }
+    best, worst = ({number: end(both) for number, both in ends.items()} for end in (max, min))
     means = {number: sign * step.difference for number, step in steps.items()}
     if initialisation == SCRATCH:  # it reaches itself
         for values in (best, worst, means):
